@@ -1,0 +1,55 @@
+# The two commands: `make serve` and `make test`. Everything they need they set up in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUST_SOURCES := Cargo.toml Cargo.lock otp_core_rs/Cargo.toml $(shell find otp_core_rs/src -name '*.rs')
+SETTINGS := VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH=$(CURDIR)/$(BIN):$$PATH PIP_DISABLE_PIP_VERSION_CHECK=1
+
+.PHONY: help serve demo test test-rust test-python lint build clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.dependencies: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "otp-server needs Python 3.11 or newer; set PYTHON=python3.x"; exit 1; }
+	@command -v cargo >/dev/null || { echo "otp-server needs a Rust toolchain (cargo) to build its core"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(SETTINGS) $(BIN)/python -m pip install -q -c constraints.txt maturin
+	$(SETTINGS) $(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *p["optional-dependencies"]["dev"], sep="\n")' > $(VENV)/requirements.txt
+	$(SETTINGS) $(BIN)/python -m pip install -q -c constraints.txt -r $(VENV)/requirements.txt
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.dependencies $(RUST_SOURCES)
+	$(SETTINGS) PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/maturin develop -q --release --locked
+	@touch $@
+
+build: $(VENV)/.built ## Set up .venv and build the Rust core
+
+serve: build ## Run the server with the development profile (ports 8700-8702)
+	@exec $(BIN)/otp-server serve
+
+demo: build ## Beside a running server: one device, one app, step by step
+	@$(BIN)/python -m otp_server.simulator.demo
+
+test: test-rust test-python ## Run every test
+
+test-rust: build
+	cargo test -q --locked --no-default-features --release
+
+test-python: build
+	$(BIN)/python -m pytest
+
+lint: build ## Format, types, layers, stub, clippy
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m mypy.stubtest otp_server.core._native
+	$(BIN)/python proto/generate.py --check
+	cargo fmt --check
+	cargo clippy -q --locked --release --all-targets --no-default-features -- -D warnings
+	cargo clippy -q --locked --release --all-targets -- -D warnings
+
+clean: ## Remove what was built; data stays
+	rm -rf $(VENV) target dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

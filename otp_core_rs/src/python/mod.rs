@@ -1,0 +1,40 @@
+//! The binding `otp_server.core._native`, described by `server/otp_server/core/_native.pyi`.
+//!
+//! The only folder that names `pyo3`; each file wraps the pure module of the same name. Nothing
+//! here keeps global state, and no call is long enough to be worth releasing the GIL.
+//!
+//! The module declares `gil_used = false`: without `unsafe` there is no data race to protect
+//! against. `FrameDecoder` and `SlidingWindows` are the only mutable classes and belong to one task
+//! at a time; two threads inside one object get a `RuntimeError` from PyO3's borrow check.
+
+use pyo3::pymodule;
+
+mod errors;
+mod frames;
+mod integers;
+mod limits;
+mod passcodes;
+
+/// The Rust core of otp-server.
+#[pymodule(gil_used = false)]
+mod _native {
+    #[pymodule_export]
+    use super::frames::{
+        Frame, FrameDecoder, FrameFault, decode_auth, decode_otp_request, decode_otp_response,
+        encode_frame, encode_otp_code, encode_otp_error,
+    };
+    #[pymodule_export]
+    use super::limits::SlidingWindows;
+    #[pymodule_export]
+    use super::passcodes::{Keyring, Passcode, verify_digest};
+    use crate::haptic::codec;
+    use pyo3::prelude::*;
+    use pyo3::types::PyTuple;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        let error_kinds = PyTuple::new(module.py(), codec::ERROR_KINDS)?;
+        module.add("ERROR_KINDS", error_kinds)
+    }
+}

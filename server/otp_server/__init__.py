@@ -1,0 +1,15 @@
+"""otp-server: issues and checks one-time passwords.
+
+The map, top to bottom; each layer imports only those below it (import-linter keeps it):
+
+    cli          the commands; the only module that exits
+    simulator    simulated devices and the demonstration: a client, it speaks only the wire
+    app          the composition root: builds everything once, runs it, drains it
+    config       the configuration file, the environment, the keys
+    api          the faces: ``api.device`` (WebSocket and HTTP), ``api.ops``
+    transport    moves bytes: device WebSockets, HTTP listeners   | stores: memory, sqlite
+    services     use cases and their ports: issue, confirm, devices, presence, tokens
+    domain       pure rules: codes, policy, addresses, outcomes
+    core         the door to the Rust core
+    clock, telemetry, errors, wire
+"""

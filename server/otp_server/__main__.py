@@ -1,0 +1,6 @@
+"""``python -m otp_server`` is ``otp-server``."""
+
+from otp_server.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,400 @@
+"""The WebSocket side of the device face: who is connected, and what each frame means.
+
+Implements :class:`otp_server.transport.seam.FaceSide`: a transport hands over batches, nothing
+here blocks it, and answers go back through :class:`otp_server.transport.seam.LinkSide`. The frame
+rules are ``proto/device-frames.md``; every frame is authorised anew (requirement 63).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import trio
+
+from otp_server.api.device.issuing import IssueQueue, Waiting
+from otp_server.api.device.sessions import Session, Standing
+from otp_server.core import (
+    Frame,
+    decode_auth,
+    decode_otp_request,
+    encode_otp_code,
+    encode_otp_error,
+)
+from otp_server.domain.address import address_key, client_address
+from otp_server.domain.outcome import Issued, IssueOutcome, Refused
+from otp_server.errors import ErrorKind, StoreUnavailable, WireError
+from otp_server.telemetry import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from otp_server.domain.address import Network
+    from otp_server.domain.device import Device
+    from otp_server.services.devices import DeviceService
+    from otp_server.services.issue import IssueService
+    from otp_server.services.presence import PresenceService
+    from otp_server.telemetry import Metrics
+    from otp_server.transport.seam import LinkSide, Upgrade
+
+_HELD_MAX = 8
+_BEARER = "bearer"
+
+log = get_logger(__name__)
+
+
+class FrameType(IntEnum):
+    """The frame types this face answers or expects (proto/device.proto)."""
+
+    SUBSCRIPTION = 1
+    PUBLICATION = 2
+    OTP_REQUEST = 19
+    OTP_RESPONSE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class FaceOptions:
+    """The device face's settings. Times in seconds."""
+
+    answer_s: float
+    connections_per_address: int
+    connections_per_device: int
+    void_on_disconnect: bool
+    allowed_origins: frozenset[str]
+    trusted_proxies: Sequence[Network]
+    auth_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class FaceServices:
+    """What the face calls."""
+
+    issue: IssueService
+    devices: DeviceService
+    presence: PresenceService
+
+
+class DeviceFace:
+    """All device connections of this process. ``run`` it before a transport serves it."""
+
+    def __init__(self, services: FaceServices, options: FaceOptions, metrics: Metrics) -> None:
+        self._services = services
+        self._options = options
+        self._metrics = metrics
+        self._links: LinkSide | None = None
+        self._sessions: dict[int, Session] = {}
+        self._by_address: Counter[str] = Counter()
+        self._queue = IssueQueue(
+            services.issue, self._answer, answer_s=options.answer_s, metrics=metrics
+        )
+        self._auth_waiting: deque[tuple[Session, str]] = deque()
+        self._auth_wake = trio.Event()
+        self._unknown: deque[tuple[float, Session]] = deque()
+        self._unknown_wake = trio.Event()
+        self._void_waiting: list[bytes] = []
+        self._void_wake = trio.Event()
+        self._draining = False
+
+    def attach(self, links: LinkSide) -> None:
+        """Give the transport that answers go to."""
+        self._links = links
+
+    @property
+    def unanswered(self) -> int:
+        """Requests not answered yet."""
+        return len(self._queue)
+
+    def drain(self) -> None:
+        """Let nobody in any more."""
+        self._draining = True
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """The face's own tasks, until cancelled. Raises StoreUnavailable when it cannot start."""
+        async with trio.open_nursery() as tasks:
+            await tasks.start(self._services.presence.watch_revocations, self._revoked)
+            tasks.start_soon(self._queue.run)
+            tasks.start_soon(self._check_tokens)
+            tasks.start_soon(self._close_unknown)
+            tasks.start_soon(self._void_codes)
+            task_status.started()
+
+    # --- coming and going -----------------------------------------------------------------
+
+    async def admit(self, upgrades: Sequence[Upgrade]) -> list[ErrorKind | None]:
+        """Decide about upgrades; tokens in headers are checked with one read for the batch.
+
+        Cancellation: then none of them came in.
+        """
+        sessions = [Session(upgrade.connection, self._address_key(upgrade)) for upgrade in upgrades]
+        for session in sessions:
+            self._by_address[session.address_key] += 1  # taken before the wait, given back after
+        verdicts: list[ErrorKind | None] = [ErrorKind.INTERNAL] * len(upgrades)
+        try:
+            looks = [self._first_look(*pair) for pair in zip(upgrades, sessions, strict=True)]
+            known = await self._devices_of([token for _, token in looks if token is not None])
+            for n, (refusal, token) in enumerate(looks):
+                verdicts[n] = refusal
+                if refusal is None and token is not None:
+                    verdicts[n] = self._recognise(sessions[n], next(known))
+        finally:
+            for session, verdict in zip(sessions, verdicts, strict=True):
+                if verdict is None:
+                    self._enter(session)
+                else:
+                    self._leave_address(session)
+        return verdicts
+
+    async def _devices_of(self, tokens: Sequence[str]) -> Iterator[Device | ErrorKind | None]:
+        """Each token's device, None for a wrong token, UNAVAILABLE when nobody knows."""
+        if not tokens:
+            return iter(())
+        try:
+            return iter(await self._services.devices.authenticate_many(tokens))
+        except StoreUnavailable as error:
+            log.warning("tokens not checked", count=len(tokens), why=str(error))
+            return iter([ErrorKind.UNAVAILABLE] * len(tokens))
+
+    def _recognise(self, session: Session, found: Device | ErrorKind | None) -> ErrorKind | None:
+        """Note whose session it is; the error kind when its token is worth nothing."""
+        if isinstance(found, ErrorKind):
+            return found
+        if found is None or self._services.presence.is_revoked(found.device_id):
+            return ErrorKind.UNAUTHORIZED
+        session.standing = Standing.KNOWN
+        session.device_id = found.device_id
+        return None
+
+    def closed(self, connections: Sequence[int]) -> None:
+        """Forget connections that are gone."""
+        for connection in connections:
+            session = self._sessions.pop(connection, None)
+            if session is None:
+                continue
+            self._leave_address(session)
+            if session.device_id:
+                self._services.presence.left(session.device_id, connection)
+            if session.challenge_id is not None:
+                self._void(session.challenge_id)
+
+    def _first_look(
+        self, upgrade: Upgrade, session: Session
+    ) -> tuple[ErrorKind | None, str | None]:
+        """What can be decided without the store: a refusal, or the token to check, or neither."""
+        if self._draining:
+            return ErrorKind.DRAINING, None
+        for origin in upgrade.header(b"origin"):
+            if origin not in self._options.allowed_origins:
+                return ErrorKind.FORBIDDEN_ORIGIN, None
+        if self._by_address[session.address_key] > self._options.connections_per_address:
+            return ErrorKind.OVERLOADED, None
+        credentials = upgrade.header(b"authorization")
+        if not credentials:
+            return None, None
+        scheme, _, token = credentials[0].partition(" ")
+        if len(credentials) > 1 or scheme.lower() != _BEARER:
+            return ErrorKind.UNAUTHORIZED, None
+        return None, token.strip()
+
+    def _address_key(self, upgrade: Upgrade) -> str:
+        forwarded = upgrade.header(b"x-forwarded-for")
+        return address_key(client_address(upgrade.peer, forwarded, self._options.trusted_proxies))
+
+    def _enter(self, session: Session) -> None:
+        self._sessions[session.connection] = session
+        if session.standing is Standing.KNOWN:
+            self._note_presence(session)
+        else:
+            self._unknown.append((trio.current_time() + self._options.auth_s, session))
+            self._unknown_wake.set()
+
+    def _leave_address(self, session: Session) -> None:
+        self._by_address[session.address_key] -= 1
+        if not self._by_address[session.address_key]:
+            del self._by_address[session.address_key]
+
+    def _note_presence(self, session: Session) -> None:
+        """Enter the device's connection; the newest stay, the oldest go."""
+        held = self._services.presence.arrived(session.device_id, session.connection)
+        too_many = held[: -self._options.connections_per_device]
+        self._close([(connection, ErrorKind.REPLACED) for connection in too_many])
+
+    def _revoked(self, device_ids: list[str]) -> None:
+        for device_id in device_ids:
+            connections = self._services.presence.connections_of(device_id)
+            self._close([(connection, ErrorKind.UNAUTHORIZED) for connection in connections])
+
+    # --- frames ---------------------------------------------------------------------------
+
+    def received(self, frames: Sequence[tuple[int, Frame]]) -> None:
+        """Frames, in the order they came on each connection. Never blocks."""
+        for connection, frame in frames:
+            session = self._sessions.get(connection)
+            if session is None:
+                continue
+            match frame.type:
+                case FrameType.OTP_REQUEST:
+                    self._metrics.frames.labels(kind="otp_request").inc()
+                    self._otp_request(session, frame.payload)
+                case FrameType.SUBSCRIPTION | FrameType.PUBLICATION:
+                    self._metrics.frames.labels(kind="auth").inc()
+                    self._auth(session, frame.payload)
+                case FrameType.OTP_RESPONSE:
+                    self._metrics.frames.labels(kind="otp_response").inc()
+                case _:
+                    self._metrics.frames.labels(kind="unknown").inc()
+
+    def _otp_request(self, session: Session, payload: bytes) -> None:
+        match session.standing:
+            case Standing.ANONYMOUS:
+                self._refuse(session)
+            case Standing.CHECKING if len(session.held) < _HELD_MAX:
+                session.held.append(payload)
+            case Standing.CHECKING:
+                self._close([(session.connection, ErrorKind.FLOODED)])
+            case Standing.KNOWN:
+                self._request(session, payload)
+
+    def _refuse(self, session: Session) -> None:
+        """An answer first, then the close (contracts A4)."""
+        frame = encode_otp_error(ErrorKind.UNAUTHORIZED.token)
+        self._send([(session.connection, frame)])
+        self._metrics.issues.labels(outcome=ErrorKind.UNAUTHORIZED.token).inc()
+        self._close([(session.connection, ErrorKind.UNAUTHORIZED)])
+
+    def _request(self, session: Session, payload: bytes) -> None:
+        if self._services.presence.is_revoked(session.device_id):
+            self._refuse(session)
+            return
+        slot = session.take_slot(trio.current_time())
+        if slot is None:
+            self._close([(session.connection, ErrorKind.FLOODED)])
+            return
+        request = Waiting(session.connection, session.device_id, slot)
+        try:
+            decode_otp_request(payload)
+        except WireError:
+            self._settle(session, request, ErrorKind.MALFORMED.token)
+            return
+        refused = self._services.issue.admit(session.device_id)
+        if refused is None:
+            self._queue.put(request)
+        else:
+            self._answer(request, refused)
+
+    def _answer(self, request: Waiting, outcome: IssueOutcome) -> None:
+        """Send the answer to the connection that asked, and to no other."""
+        session = self._sessions.get(request.connection)
+        match outcome:
+            case Issued():
+                if session is None:
+                    self._metrics.issues.labels(outcome="gone").inc()
+                    if self._options.void_on_disconnect:
+                        self._void(outcome.challenge_id)
+                    return
+                if self._options.void_on_disconnect:
+                    session.challenge_id = outcome.challenge_id
+                frame = encode_otp_code(outcome.passcode, outcome.expires_at_ms)
+                self._settle(session, request, "issued", frame)
+            case Refused():
+                if session is None:
+                    return
+                self._settle(session, request, outcome.kind.token)
+                if outcome.kind is ErrorKind.UNAUTHORIZED:
+                    self._close([(session.connection, ErrorKind.UNAUTHORIZED)])
+
+    def _settle(
+        self, session: Session, request: Waiting, outcome: str, frame: bytes | None = None
+    ) -> None:
+        """Fill the request's slot and send what may leave now."""
+        self._metrics.issues.labels(outcome=outcome).inc()
+        request.slot.frame = encode_otp_error(outcome) if frame is None else frame
+        self._send([(session.connection, ready) for ready in session.ready_frames()])
+
+    # --- tokens in frames -----------------------------------------------------------------
+
+    def _auth(self, session: Session, payload: bytes) -> None:
+        if session.standing is not Standing.ANONYMOUS:
+            return  # the first token holds
+        try:
+            token = decode_auth(payload)
+        except WireError:
+            self._close([(session.connection, ErrorKind.UNAUTHORIZED)])
+            return
+        session.standing = Standing.CHECKING
+        self._auth_waiting.append((session, token))
+        self._auth_wake.set()
+
+    async def _check_tokens(self) -> None:
+        """Check tokens of Auth frames, one read for all that wait."""
+        while True:
+            await self._auth_wake.wait()
+            self._auth_wake = trio.Event()
+            batch = list(self._auth_waiting)
+            self._auth_waiting.clear()
+            try:
+                known = await self._devices_of([token for _, token in batch])
+                for session, _ in batch:
+                    self._token_checked(session, next(known))
+            except Exception:
+                self._metrics.crashes.labels(where="auth").inc()
+                log.exception("checking tokens failed", count=len(batch))
+                self._close([(session.connection, ErrorKind.INTERNAL) for session, _ in batch])
+
+    def _token_checked(self, session: Session, found: Device | ErrorKind | None) -> None:
+        if session.connection not in self._sessions:
+            return
+        refusal = self._recognise(session, found)
+        if refusal is None:
+            self._note_presence(session)
+            held, session.held = session.held, []
+            for payload in held:
+                self._request(session, payload)
+        elif session.held:
+            self._refuse(session)
+        else:
+            self._close([(session.connection, refusal)])
+
+    async def _close_unknown(self) -> None:
+        """Close connections whose device is not known in time. Deadlines come in order."""
+        while True:
+            while not self._unknown:
+                self._unknown_wake = trio.Event()
+                await self._unknown_wake.wait()
+            deadline, session = self._unknown.popleft()
+            await trio.sleep_until(deadline)
+            if session.standing is Standing.ANONYMOUS:
+                self._close([(session.connection, ErrorKind.UNAUTHORIZED)])
+            elif session.standing is Standing.CHECKING:
+                self._close([(session.connection, ErrorKind.UNAVAILABLE)])
+
+    # --- codes that end with their connection -----------------------------------------------
+
+    def _void(self, challenge_id: bytes) -> None:
+        self._void_waiting.append(challenge_id)
+        self._void_wake.set()
+
+    async def _void_codes(self) -> None:
+        """End codes whose connection is gone, where the configuration says so; keep trying."""
+        while True:
+            await self._void_wake.wait()
+            self._void_wake = trio.Event()
+            batch, self._void_waiting = self._void_waiting, []
+            try:
+                await self._services.issue.void(batch)
+            except StoreUnavailable as error:
+                log.warning("codes not voided yet", count=len(batch), why=str(error))
+                self._void_waiting = batch + self._void_waiting
+                await trio.sleep(1)
+                self._void_wake.set()
+
+    # --- out --------------------------------------------------------------------------------
+
+    def _send(self, frames: Sequence[tuple[int, bytes]]) -> None:
+        if self._links is not None:
+            self._links.send_many(frames)
+
+    def _close(self, connections: Sequence[tuple[int, ErrorKind]]) -> None:
+        if self._links is not None:
+            self._links.close_many(connections)

@@ -1,0 +1,121 @@
+"""OTP requests waiting for the store: gathered in batches, each answered before its deadline.
+
+While one batch is in the store the next gathers, so the store's commit is shared and no task or
+channel is spent on a request. A batch is given until its earliest deadline. When that passes, the
+overdue requests are answered ``timeout`` and the others go into the next batch: a cancelled batch
+left nothing behind (``services/ports.py``). So there is always an answer, never silence
+(requirement 53).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+from otp_server.domain.outcome import Reason, Refused
+from otp_server.errors import ErrorKind
+from otp_server.telemetry import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from otp_server.api.device.sessions import Slot
+    from otp_server.domain.outcome import IssueOutcome
+    from otp_server.services.issue import IssueService
+    from otp_server.telemetry import Metrics
+
+BATCH_MAX = 512
+_TOGETHER_S = 0.05
+"""Requests due within this of each other are answered together."""
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An admitted request."""
+
+    connection: int
+    device_id: str
+    slot: Slot
+
+
+class IssueQueue:
+    """The admitted requests of all connections.
+
+    ``answer`` is called once for each request put in, with its outcome, in no promised order.
+    """
+
+    def __init__(
+        self,
+        issue: IssueService,
+        answer: Callable[[Waiting, IssueOutcome], None],
+        *,
+        answer_s: float,
+        metrics: Metrics,
+    ) -> None:
+        self._issue = issue
+        self._answer = answer
+        self._answer_s = answer_s
+        self._metrics = metrics
+        self._waiting: deque[Waiting] = deque()
+        self._in_store = 0
+        self._wake = trio.Event()
+
+    def put(self, request: Waiting) -> None:
+        """Queue an admitted request. Never blocks."""
+        self._waiting.append(request)
+        self._wake.set()
+
+    def __len__(self) -> int:
+        """Requests not answered yet."""
+        return len(self._waiting) + self._in_store
+
+    async def run(self) -> None:
+        """Answer what is put in, until cancelled. Survives bugs in what it calls."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            while self._waiting:
+                await self._one_batch()
+
+    async def _one_batch(self) -> None:
+        batch = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
+        self._in_store = len(batch)
+        outcomes: Sequence[IssueOutcome] = ()
+        try:
+            with trio.move_on_at(min(self._due(request) for request in batch)) as time_left:
+                outcomes = await self._try(batch)
+        finally:
+            self._in_store = 0
+        if not time_left.cancelled_caught:
+            for request, outcome in zip(batch, outcomes, strict=True):
+                self._done(request, outcome)
+            return
+        now = trio.current_time() + _TOGETHER_S
+        self._waiting.extendleft(r for r in reversed(batch) if self._due(r) > now)
+        for request in batch:
+            if self._due(request) <= now:
+                self._done(request, Refused(ErrorKind.TIMEOUT, Reason.LATE))
+
+    async def _try(self, batch: Sequence[Waiting]) -> Sequence[IssueOutcome]:
+        try:
+            return await self._issue.issue_many([request.device_id for request in batch])
+        except Exception:
+            self._metrics.crashes.labels(where="issue").inc()
+            log.exception("issuing failed", count=len(batch))
+            return [Refused(ErrorKind.INTERNAL, Reason.BUG)] * len(batch)
+
+    def _done(self, request: Waiting, outcome: IssueOutcome) -> None:
+        self._metrics.issue_seconds.observe(trio.current_time() - request.slot.arrived_at)
+        try:
+            self._answer(request, outcome)
+        except Exception:
+            self._metrics.crashes.labels(where="answer").inc()
+            log.exception("answering failed")
+
+    def _due(self, request: Waiting) -> float:
+        return request.slot.arrived_at + self._answer_s

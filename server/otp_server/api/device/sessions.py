@@ -1,0 +1,67 @@
+"""One device connection as the face knows it.
+
+::
+
+    anonymous ──Auth frame──▶ checking ──right token──▶ known
+        │ (5 s)                  └── wrong token: closed
+        └──▶ closed
+
+Neither message of an OTP exchange carries an id, so a device pairs requests and answers by order
+(contracts A1). Each request takes a slot; answers leave from the front only, however they arrive.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+SLOTS_MAX = 64
+"""Unanswered requests one connection may have; a device's own limit is far below."""
+
+
+class Standing(Enum):
+    """Whether a connection's device is known."""
+
+    ANONYMOUS = auto()
+    CHECKING = auto()
+    KNOWN = auto()
+
+
+@dataclass(slots=True)
+class Slot:
+    """The place of one answer."""
+
+    arrived_at: float
+    frame: bytes | None = None
+
+
+@dataclass(slots=True)
+class Session:
+    """A connection: whose it is, and the answers it is owed."""
+
+    connection: int
+    address_key: str
+    standing: Standing = Standing.ANONYMOUS
+    device_id: str = ""
+    held: list[bytes] = field(default_factory=list)
+    """Payloads of OTP requests that came while the token is being checked."""
+    slots: deque[Slot] = field(default_factory=deque)
+    challenge_id: bytes | None = None
+    """The last code sent here, where codes end with their connection."""
+
+    def take_slot(self, now: float) -> Slot | None:
+        """The next answer's place; None when too many are owed."""
+        if len(self.slots) >= SLOTS_MAX:
+            return None
+        slot = Slot(now)
+        self.slots.append(slot)
+        return slot
+
+    def ready_frames(self) -> list[bytes]:
+        """Take the answers that may leave now, in order."""
+        ready: list[bytes] = []
+        while self.slots and (frame := self.slots[0].frame) is not None:
+            ready.append(frame)
+            self.slots.popleft()
+        return ready

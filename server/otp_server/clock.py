@@ -1,0 +1,55 @@
+"""Time: Unix milliseconds that neither jump nor go back while the process lives.
+
+Codes expire and windows slide by this clock, so a step of the wall clock must not revive or kill
+them (requirement 17). The clock starts at the wall's reading and then counts monotonic time; it
+leans towards the wall by at most ``SLEW`` of the time passed. So over any span its error beside
+true elapsed time is at most ``SLEW`` (0.5 %: 1.5 s of a 300 s lifetime), however far the wall was
+set; a wall that was put right by seconds is followed within minutes. Across restarts the wall
+alone is known; :meth:`otp_server.domain.challenge.DeviceCode.is_live` bounds what that may do.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SLEW = 0.005
+_NS_PER_MS = 1_000_000
+
+
+class Clock(Protocol):
+    """Where the time comes from."""
+
+    def now_ms(self) -> int:
+        """Unix milliseconds, never less than a reading before."""
+
+
+class SteadyClock:
+    """The clock of a running server."""
+
+    def __init__(
+        self,
+        wall_ns: Callable[[], int] = time.time_ns,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._wall_ns = wall_ns
+        self._monotonic_ns = monotonic_ns
+        self._monotonic_last = monotonic_ns()
+        self._now_ns = wall_ns()
+
+    def now_ms(self) -> int:
+        """Unix milliseconds, never less than a reading before."""
+        monotonic = self._monotonic_ns()
+        elapsed = max(0, monotonic - self._monotonic_last)
+        self._monotonic_last = monotonic
+        self._now_ns += elapsed
+        lean_max = int(elapsed * SLEW)
+        self._now_ns += max(-lean_max, min(lean_max, self._wall_ns() - self._now_ns))
+        return self._now_ns // _NS_PER_MS
+
+    def wall_offset_ms(self) -> int:
+        """How far the wall clock stands from this one now; large after somebody set it."""
+        return (self._wall_ns() - self._now_ns) // _NS_PER_MS

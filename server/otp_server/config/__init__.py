@@ -1,0 +1,34 @@
+"""Configuration: one TOML file, the environment over it, and the keys of the installation.
+
+    schema        every key once: name, type, range, default, sentence
+    endpoint      HOST:PORT
+    secret        keys of the installation; their repr shows ids only
+    values        one value into its key's type, and the words for what was wanted
+    environment   OTP_SERVER_<SECTION>__<KEY> and ..._FILE
+    checks        what keys must hold between them, and what production refuses
+    load          file, environment, defaults -> Config, or one error with every problem
+    render        the commented default file
+    keys          the installation's keys: configured, read, or made on a development start
+    problem       a problem as the operator reads it
+
+``load`` and ``keys`` read files and block: call them before the event loop runs.
+"""
+
+from otp_server.config.endpoint import Endpoint
+from otp_server.config.keys import InstallationKeys, ensure_data_dir, resolve_keys
+from otp_server.config.load import load_config
+from otp_server.config.problem import InvalidConfigError, Problem
+from otp_server.config.render import render_default_config
+from otp_server.config.schema import Config
+
+__all__ = [
+    "Config",
+    "Endpoint",
+    "InstallationKeys",
+    "InvalidConfigError",
+    "Problem",
+    "ensure_data_dir",
+    "load_config",
+    "render_default_config",
+    "resolve_keys",
+]

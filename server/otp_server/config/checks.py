@@ -1,0 +1,135 @@
+"""What keys must hold between them, what this version has not, and what production refuses."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from otp_server.domain.address import parse_networks
+from otp_server.domain.policy import CodePolicy, failures_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from otp_server.config.schema import Config, DeviceSection, HttpSection
+
+_MS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A problem between keys: every path that was read for it, the first is to blame."""
+
+    paths: tuple[str, ...]
+    reason: str
+    mend: str
+    place: str = ""
+
+    @property
+    def where(self) -> str:
+        """The path to blame, with its place in a list."""
+        return self.paths[0] + self.place
+
+
+def check_config(config: Config) -> list[Finding]:
+    """Everything that is wrong between keys; each finding says which keys it read."""
+    return [
+        *_device(config),
+        *_proxies(config),
+        *_listeners(config),
+        *_tls("device", config.device),
+        *_tls("http", config.http),
+        *(_production(config) if config.server.profile == "production" else ()),
+    ]
+
+
+def _device(config: Config) -> Iterator[Finding]:
+    device = config.device
+    if device.transport == "native":
+        reason = "the native transport is not in this version yet"
+        yield Finding(("device.transport",), reason, "use trio-websocket")
+    if device.code_length_max < device.code_length:
+        yield Finding(
+            ("device.code_length_max", "device.code_length"),
+            f"{device.code_length_max} is less than device.code_length ({device.code_length})",
+            f"give a whole number from {device.code_length} to 12",
+        )
+        return
+    ttl_ms = device.code_ttl_s * _MS
+    windows = [(count, seconds * _MS) for count, seconds in config.confirm.in_all]
+    policy = CodePolicy(
+        device.code_length,
+        device.code_length_max,
+        ttl_ms,
+        device.guess_risk,
+        failures_in(windows, ttl_ms),
+    )
+    if policy.length_for({}, 1) is None:
+        yield Finding(
+            (
+                "device.guess_risk",
+                "device.code_length",
+                "device.code_length_max",
+                "device.code_ttl_s",
+                "confirm.in_all",
+            ),
+            f"{device.guess_risk} leaves no room for a single code of "
+            f"{device.code_length_max} digits",
+            "raise it or device.code_length_max, or lower device.code_ttl_s or confirm.in_all",
+        )
+
+
+def _proxies(config: Config) -> Iterator[Finding]:
+    for place, text in enumerate(config.http.trusted_proxies):
+        try:
+            parse_networks([text])
+        except ValueError:
+            yield Finding(
+                ("http.trusted_proxies",),
+                f"{text!r} is no address or network",
+                'give addresses or networks, such as ["10.0.0.0/8", "::1"]',
+                f"[{place}]",
+            )
+
+
+def _listeners(config: Config) -> Iterator[Finding]:
+    taken: dict[object, str] = {}
+    for path, endpoint in (
+        ("http.listen", config.http.listen),
+        ("device.listen", config.device.listen),
+        ("ops.listen", config.ops.listen),
+    ):
+        if endpoint.port and endpoint in taken:
+            reason = f"{endpoint} is taken by {taken[endpoint]}"
+            yield Finding((path, taken[endpoint]), reason, "give each listener its own port")
+        taken.setdefault(endpoint, path)
+
+
+def _tls(section: str, values: DeviceSection | HttpSection) -> Iterator[Finding]:
+    both = (f"{section}.tls_certificate", f"{section}.tls_key")
+    files = (values.tls_certificate, values.tls_key)
+    for path, other, file, other_file in zip(both, both[::-1], files, files[::-1], strict=True):
+        if other_file and not file:
+            yield Finding((path, other), f"missing beside {other}", "give both or neither")
+        if file and not (os.path.isfile(file) and os.access(file, os.R_OK)):  # noqa: PTH113 - with access
+            yield Finding((path,), f"{file} cannot be read", "name a file this user can read")
+
+
+def _production(config: Config) -> Iterator[Finding]:
+    if config.store.url == "memory:":
+        yield Finding(
+            ("store.url", "server.profile"),
+            "the memory store forgets everything at exit; production refuses it",
+            "give sqlite:FILE",
+        )
+    for section, values in (("device", config.device), ("http", config.http)):
+        # One file without the other is a problem of its own already.
+        if values.listen.is_loopback or values.tls_certificate or values.tls_key:
+            continue
+        paths = (f"{section}.listen", f"{section}.tls_certificate", f"{section}.tls_key")
+        yield Finding(
+            (*paths, "server.profile"),
+            f"{values.listen} is reached by other machines without TLS; production refuses it",
+            "give tls_certificate and tls_key, or listen on a loopback address behind a TLS proxy",
+        )

@@ -1,0 +1,38 @@
+"""The door to the Rust core (``otp_core_rs/``): frames, passcodes, sliding windows.
+
+Everything here is deterministic and has no clock: time is an argument, in integer milliseconds.
+Only the drawing of passcodes reads the operating system's random source. Nothing above this
+package imports ``_native`` by name.
+"""
+
+from otp_server.core._native import (
+    Frame,
+    FrameDecoder,
+    FrameFault,
+    Keyring,
+    Passcode,
+    SlidingWindows,
+    decode_auth,
+    decode_otp_request,
+    decode_otp_response,
+    encode_frame,
+    encode_otp_code,
+    encode_otp_error,
+    verify_digest,
+)
+
+__all__ = [
+    "Frame",
+    "FrameDecoder",
+    "FrameFault",
+    "Keyring",
+    "Passcode",
+    "SlidingWindows",
+    "decode_auth",
+    "decode_otp_request",
+    "decode_otp_response",
+    "encode_frame",
+    "encode_otp_code",
+    "encode_otp_error",
+    "verify_digest",
+]

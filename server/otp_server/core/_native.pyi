@@ -1,0 +1,183 @@
+"""The whole surface of the Rust core on one page; stubtest holds it against the module."""
+
+from collections.abc import Sequence
+from typing import Final, final
+
+__all__ = [
+    "ERROR_KINDS",
+    "Frame",
+    "FrameDecoder",
+    "FrameFault",
+    "Keyring",
+    "Passcode",
+    "SlidingWindows",
+    "__version__",
+    "decode_auth",
+    "decode_otp_request",
+    "decode_otp_response",
+    "encode_frame",
+    "encode_otp_code",
+    "encode_otp_error",
+    "verify_digest",
+]
+
+__version__: Final[str]
+ERROR_KINDS: Final[tuple[str, ...]]
+"""The tokens of ``proto/errors.toml`` that the core itself names."""
+
+# --- frames: proto/device-frames.md ---------------------------------------------------------
+
+@final
+class Frame:
+    """One HapticFrame: its type byte (0-255) and its protobuf payload."""
+
+    __match_args__: Final = ("type", "payload")
+    @property
+    def type(self) -> int: ...
+    @property
+    def payload(self) -> bytes: ...
+
+@final
+class FrameFault:
+    """Why a byte stream stopped being HapticFrames: a token of ``proto/errors.toml``."""
+
+    __match_args__: Final = ("kind", "close_code")
+    @property
+    def kind(self) -> str: ...
+    @property
+    def close_code(self) -> int: ...
+
+@final
+class FrameDecoder:
+    """An incremental decoder: bytes in, frames out, however the bytes were cut.
+
+    ``receive_data`` never raises for what a peer sent. After a fault, ``fault`` stays set, further
+    data is discarded and no more frames come. Holds no buffer while no frame is half received.
+    Lengths are checked as soon as the header is complete, before anything is kept.
+    """
+
+    def __new__(cls, frame_bytes_max: int = 1024) -> FrameDecoder:
+        """``frame_bytes_max`` counts the 3 header bytes; ValueError outside 3..65535."""
+
+    def receive_data(self, data: bytes | bytearray) -> list[Frame]: ...
+    @property
+    def fault(self) -> FrameFault | None: ...
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of a begun frame that wait for the rest; 0 at a frame boundary."""
+
+def encode_frame(frame_type: int, payload: bytes) -> bytes:
+    """Header and payload; ValueError when the frame would pass 65535 bytes or type 255."""
+
+def decode_otp_request(payload: bytes) -> bool:
+    """OTPRequest: its ``reserved`` field. Raises WireError on anything protobuf refuses."""
+
+def decode_auth(payload: bytes) -> str:
+    """Auth: its ``jwt_token``. Raises WireError."""
+
+def decode_otp_response(payload: bytes) -> tuple[str, int, str]:
+    """OTPResponse: ``(otp, expires_at_ms, error)``. Raises WireError."""
+
+def encode_otp_code(passcode: Passcode, expires_at_ms: int) -> bytes:
+    """A whole OTP_RESPONSE frame with a code."""
+
+def encode_otp_error(error: str) -> bytes:
+    """A whole OTP_RESPONSE frame with an error and nothing else; ValueError for an empty error."""
+
+# --- passcodes --------------------------------------------------------------------------------
+
+@final
+class Passcode:
+    """A code. Its repr and str show nothing, it cannot be pickled, its memory is wiped."""
+
+    @staticmethod
+    def from_text(text: str, alphabet: str) -> Passcode:
+        """ValueError (which never quotes ``text``) for a character outside the alphabet.
+
+        Alphabets: ``numeric``, ``alphanumeric`` (digits and A-Z), ``alphabetic`` (A-Z).
+        Length 1 to 32.
+        """
+
+    def __len__(self) -> int: ...
+    def reveal(self) -> str:
+        """The characters, for the one place that shows them to their owner."""
+
+@final
+class Keyring:
+    """Keys by id; the first is current, the others still check what they once made.
+
+    HMAC-SHA-256 over length-prefixed fields. Keys are 32 bytes or more, ids 1 to 64 characters and
+    unique: ValueError otherwise. The repr shows ids only.
+    """
+
+    def __new__(cls, keys: Sequence[tuple[str, bytes]]) -> Keyring: ...
+    @property
+    def key_ids(self) -> list[str]: ...
+    def draw(
+        self, domain: str, tenant: str, alphabet: str, length: int, count: int
+    ) -> list[tuple[Passcode, list[bytes]]]:
+        """``count`` fresh passcodes from the operating system's CSPRNG by rejection sampling.
+
+        Each comes with its digests under every key, current first, as ``digests`` would give with
+        an empty challenge. Raises OSError when the random source fails.
+        """
+
+    def digests(
+        self, domain: str, tenant: str, challenge: bytes, passcode: Passcode
+    ) -> list[bytes]:
+        """The 32-byte digest under every key, current first."""
+
+    def derive(
+        self,
+        key_id: str,
+        *,
+        domain: str,
+        tenant: str,
+        challenge: bytes,
+        generation: int,
+        alphabet: str,
+        length: int,
+    ) -> Passcode:
+        """The delivered code of a challenge: the same inputs give the same passcode.
+
+        HMAC-SHA-256 in counter mode over (domain, tenant, challenge, generation), rejection
+        sampled. KeyError for an unknown ``key_id``.
+        """
+
+def verify_digest(stored: bytes, candidates: Sequence[bytes]) -> bool:
+    """Whether ``stored`` is one of ``candidates``, compared in constant time, all of them always."""
+
+# --- limits -------------------------------------------------------------------------------------
+
+@final
+class SlidingWindows:
+    """Exact sliding windows, several per key, in a bounded table.
+
+    ``windows`` are ``(limit, period_ms)`` pairs, all enforced at once: at no instant does any
+    trailing window ``(now - period, now]`` hold more than its limit. A refusal charges nothing.
+    Time may step back: then nothing extra is granted. At ``keys_max`` keys the expired are
+    evicted, and when none is expired LimiterFull is raised.
+    """
+
+    def __new__(cls, windows: Sequence[tuple[int, int]], keys_max: int) -> SlidingWindows: ...
+    def reserve(self, key: str, now_ms: int) -> int:
+        """0: granted and charged. Otherwise refused: milliseconds until it would be granted."""
+
+    def wait_ms(self, key: str, now_ms: int) -> int:
+        """What ``reserve`` would answer, charging nothing (0 for a key not held, full or not)."""
+
+    def record(self, key: str, at_ms: int) -> None:
+        """Charge without asking, as when a journal is read back. Keeps the newest stamps only.
+
+        In the journal's order: a new key at ``keys_max`` keys raises LimiterFull when none of them
+        is expired at ``at_ms``.
+        """
+
+    def refund(self, key: str, at_ms: int) -> bool:
+        """Give one charge of that instant back; whether there was one.
+
+        ``at_ms`` is what ``reserve`` was given. Had time stepped back, the charge stands at a later
+        instant; so the earliest charge not before ``at_ms`` is the one given back.
+        """
+
+    def __len__(self) -> int: ...

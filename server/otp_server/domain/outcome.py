@@ -1,0 +1,70 @@
+"""What services answer: values, one per item of a batch.
+
+A refusal is a value that carries its public kind and its private reason. The reason goes to logs
+and metrics and never to the other side (requirement 51).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from otp_server.core import Passcode
+    from otp_server.domain.device import Device
+    from otp_server.errors import ErrorKind
+
+
+class Reason(StrEnum):
+    """Why a code was refused: private, bounded in number, fit for a metric label."""
+
+    UNKNOWN = "unknown"
+    EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+    CONFIRMED = "confirmed"
+    REVOKED = "revoked"
+    VOID = "void"
+    RACE_LOST = "race_lost"
+    LINKED_ELSEWHERE = "linked_elsewhere"
+    ADDRESS_LIMIT = "address_limit"
+    ORG_LIMIT = "org_limit"
+    GLOBAL_LIMIT = "global_limit"
+    LIMITER_FULL = "limiter_full"
+    STORE = "store"
+    DEVICE_LIMIT = "device_limit"
+    DEVICE_UNKNOWN = "device_unknown"
+    CROWDED = "crowded"
+    COLLISION = "collision"
+    LATE = "late"
+    BUG = "bug"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No. ``kind`` may be told, ``reason`` may not; ``retry_after_ms`` where waiting helps."""
+
+    kind: ErrorKind
+    reason: Reason
+    retry_after_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A fresh device code, to be shown to this device and nobody else."""
+
+    device_id: str
+    challenge_id: bytes
+    passcode: Passcode
+    expires_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The one successful confirmation of a code, and the device it was shown on."""
+
+    device: Device
+
+
+IssueOutcome = Issued | Refused
+ConfirmOutcome = Confirmed | Refused

@@ -1,0 +1,109 @@
+"""Devices and organisations in SQL: each function is one operation inside the caller's transaction.
+
+What a function promises is the sentence of its namesake in ``services/ports.py``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from otp_server.domain.device import Device, Organisation
+from otp_server.errors import AlreadyExists
+from otp_server.stores.sqlite.code_statements import end_live_code
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import apsw
+
+DEVICE_COLUMNS = "device_id, name, device_key, token_digest, created_at_ms, org_id, revoked_at_ms"
+SELECT_DEVICE = f"SELECT {DEVICE_COLUMNS} FROM devices WHERE device_id = ?"  # noqa: S608 - ours
+
+
+def device_of(row: tuple[Any, ...]) -> Device:
+    """A row of ``DEVICE_COLUMNS``."""
+    return Device(*row)
+
+
+def add_device(connection: apsw.Connection, device: Device) -> None:
+    """Insert, or AlreadyExists."""
+    for column, value in (("device_id", device.device_id), ("device_key", device.device_key)):
+        query = f"SELECT 1 FROM devices WHERE {column} = ?"  # noqa: S608 - one of two words above
+        if connection.execute(query, (value,)).fetchone() is not None:
+            raise AlreadyExists(f"{column} {value!r} is taken")
+    connection.execute(
+        f"INSERT INTO devices ({DEVICE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+        (
+            device.device_id,
+            device.name,
+            device.device_key,
+            device.token_digest,
+            device.created_at_ms,
+            device.org_id,
+            device.revoked_at_ms,
+        ),
+    )
+
+
+def get_devices(connection: apsw.Connection, device_ids: Sequence[str]) -> list[Device | None]:
+    """One look-up each."""
+    rows = (connection.execute(SELECT_DEVICE, (key,)).fetchone() for key in device_ids)
+    return [None if row is None else device_of(row) for row in rows]
+
+
+def list_devices(connection: apsw.Connection) -> list[Device]:
+    """Oldest first; of one millisecond in order of arrival."""
+    query = f"SELECT {DEVICE_COLUMNS} FROM devices ORDER BY created_at_ms, seq"  # noqa: S608
+    return [device_of(row) for row in connection.execute(query)]
+
+
+def revoke_device(connection: apsw.Connection, device_id: str, at_ms: int) -> bool:
+    """Revoke once; the feed gets it in the same transaction."""
+    row = connection.execute(
+        "SELECT revoked_at_ms FROM devices WHERE device_id = ?", (device_id,)
+    ).fetchone()
+    if row is None:
+        return False
+    if row[0] is None:
+        connection.execute(
+            "UPDATE devices SET revoked_at_ms = ? WHERE device_id = ?", (at_ms, device_id)
+        )
+        end_live_code(connection, device_id, "revoked", at_ms)
+        connection.execute("INSERT INTO revocations (device_id) VALUES (?)", (device_id,))
+    return True
+
+
+def revocations_since(connection: apsw.Connection, cursor: int) -> tuple[int, list[str]]:
+    """Writers are serial, so cursors appear in their order and none is skipped."""
+    rows: list[tuple[Any, ...]] = connection.execute(
+        "SELECT cursor, device_id FROM revocations WHERE cursor > ? ORDER BY cursor", (cursor,)
+    ).fetchall()
+    return (rows[-1][0] if rows else cursor), [device_id for _, device_id in rows]
+
+
+def add_organisation(connection: apsw.Connection, name: str, created_at_ms: int) -> int:
+    """Insert, or AlreadyExists."""
+    taken = connection.execute("SELECT 1 FROM organisations WHERE name = ?", (name,)).fetchone()
+    if taken is not None:
+        raise AlreadyExists(f"organisation {name!r} is taken")
+    connection.execute(
+        "INSERT INTO organisations (name, created_at_ms) VALUES (?, ?)", (name, created_at_ms)
+    )
+    return connection.last_insert_rowid()
+
+
+def set_organisation_key(connection: apsw.Connection, org_id: int, key_digest: bytes) -> None:
+    """Set or replace."""
+    connection.execute(
+        "UPDATE organisations SET key_digest = ? WHERE org_id = ?", (key_digest, org_id)
+    )
+
+
+def get_organisation(connection: apsw.Connection, org_id: int) -> Organisation | None:
+    """Only one with a key."""
+    row = connection.execute(
+        "SELECT org_id, name, key_digest, created_at_ms FROM organisations"
+        " WHERE org_id = ? AND key_digest IS NOT NULL",
+        (org_id,),
+    ).fetchone()
+    return None if row is None else Organisation(*row)

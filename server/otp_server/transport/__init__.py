@@ -1,0 +1,8 @@
+"""Moves bytes and knows no services.
+
+seam         what a device transport and the device face are to each other
+websocket    device connections over trio-websocket, a task group each
+guard        bounds on what a WebSocket peer may send, before trio-websocket sees it
+sockets      listening sockets, TLS contexts, descriptor limits
+http         HTTP listeners: Hypercorn on Trio
+"""

@@ -1,0 +1,75 @@
+"""Listening sockets, TLS contexts and the descriptor limit."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import ssl
+from dataclasses import dataclass
+
+from otp_server.errors import ConfigError
+
+BACKLOG = 4096
+_DESCRIPTORS_KEPT = 64
+"""Descriptors left for the store, the logs and HTTP when devices fill the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Paths of a certificate chain and its key, PEM."""
+
+    certificate: str
+    key: str
+
+    def context(self) -> ssl.SSLContext:
+        """A server context, TLS 1.2 or newer; ConfigError names the file that cannot be used."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            context.load_cert_chain(self.certificate, self.key)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(
+                f"TLS files {self.certificate!r} and {self.key!r} cannot be used: {error}"
+            ) from error
+        return context
+
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """A bound, listening, non-blocking TCP socket; ConfigError says why there is none.
+
+    Port 0 picks a free one.
+    """
+    try:
+        [(family, _, _, _, address), *_] = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise ConfigError(f"{host}:{port} is no address to listen on: {error}") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setblocking(False)  # noqa: FBT003 - the name is socket's
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return listener
+
+
+def url_of(listener: socket.socket, scheme: str, path: str = "") -> str:
+    """Where a listener can be reached, as a URL."""
+    host, port = listener.getsockname()[:2]
+    return f"{scheme}://[{host}]:{port}{path}" if ":" in host else f"{scheme}://{host}:{port}{path}"
+
+
+def raise_descriptor_limit() -> int:
+    """Raise this process's soft descriptor limit to the hard one; what it is now."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def connections_possible(descriptors: int, wanted: int) -> int:
+    """How many device connections fit: the configured number, or what descriptors allow."""
+    return max(1, min(wanted, descriptors - _DESCRIPTORS_KEPT))

@@ -1,0 +1,293 @@
+"""Device connections over trio-websocket: the reference transport, a task group a connection.
+
+Each connection has three tasks: a reader (messages -> frames -> face), a writer (the outbox, then
+the close), and a keep-alive. Whatever goes wrong in one connection ends that connection only
+(requirement 62).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import trio
+from trio_websocket import (
+    ConnectionClosed,
+    WebSocketConnection,
+    WebSocketRequest,
+    wrap_server_stream,
+)
+
+from otp_server.core import FrameDecoder
+from otp_server.errors import ErrorKind
+from otp_server.telemetry import get_logger
+from otp_server.transport.guard import GuardedStream, GuardLimits
+from otp_server.transport.seam import Upgrade
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from otp_server.telemetry import Metrics
+    from otp_server.transport.seam import FaceSide
+
+OUTBOX_BYTES_MAX = 65_536
+_RECEIVE_BYTES = 4096
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOptions:
+    """How connections are kept. Times in seconds."""
+
+    path: str
+    frame_bytes_max: int
+    connections_max: int
+    ping_interval_s: float
+    ping_misses: int
+    upgrade_s: float = 5.0
+    frame_s: float = 10.0
+    close_s: float = 2.0
+    guard: GuardLimits = field(default_factory=GuardLimits)
+
+
+class _Link:
+    """One open connection: its outbox, its end, and the three tasks."""
+
+    def __init__(self, number: int, options: LinkOptions) -> None:
+        self.number = number
+        self.closing: ErrorKind | None = None
+        self.gone = trio.Event()
+        self._options = options
+        self._outbox: deque[bytes] = deque()
+        self._outbox_bytes = 0
+        self._wake = trio.Event()
+
+    def send(self, frame: bytes) -> None:
+        """Queue a frame; a full outbox closes the connection."""
+        if self.closing is not None:
+            return
+        if self._outbox_bytes + len(frame) > OUTBOX_BYTES_MAX:
+            self._outbox.clear()
+            self.close(ErrorKind.SLOW_READER)
+            return
+        self._outbox.append(frame)
+        self._outbox_bytes += len(frame)
+        self._wake.set()
+
+    def close(self, kind: ErrorKind) -> None:
+        """Close after what is queued. The first reason stands."""
+        if self.closing is None:
+            self.closing = kind
+            self._wake.set()
+
+    async def write(self, ws: WebSocketConnection) -> None:
+        """The writer: send what is queued until the connection ends, then close it."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake = trio.Event()
+                while self._outbox:
+                    frame = self._outbox.popleft()
+                    self._outbox_bytes -= len(frame)
+                    await ws.send_message(frame)
+                if self.closing is not None:
+                    with trio.move_on_after(self._options.close_s):
+                        await ws.aclose(self.closing.close_code, self.closing.token)
+                    return
+        except ConnectionClosed:
+            return
+        finally:
+            self.gone.set()
+
+    async def read(self, ws: WebSocketConnection, face: FaceSide) -> None:
+        """The reader: one byte stream out of the binary messages, frames to the face."""
+        decoder = FrameDecoder(self._options.frame_bytes_max)
+        deadline = float("inf")
+        while self.closing is None:
+            with trio.move_on_at(deadline) as waiting:
+                try:
+                    message = await ws.get_message()
+                except ConnectionClosed:
+                    return
+            if waiting.cancelled_caught:
+                self.close(ErrorKind.FRAME_STALLED)
+                return
+            if isinstance(message, str):
+                self.close(ErrorKind.TEXT_MESSAGE)
+                return
+            frames = decoder.receive_data(message)
+            if frames:
+                face.received([(self.number, frame) for frame in frames])
+            if decoder.fault is not None:
+                self.close(ErrorKind[decoder.fault.kind.upper()])
+                return
+            if not decoder.pending_bytes:
+                deadline = float("inf")
+            elif frames or deadline == float("inf"):
+                deadline = trio.current_time() + self._options.frame_s
+
+    async def keep_alive(self, ws: WebSocketConnection) -> None:
+        """Ping; close when ``ping_misses`` pings in a row brought no answer in time."""
+        interval = self._options.ping_interval_s
+        misses = 0
+        try:
+            await trio.sleep(interval)
+            while misses < self._options.ping_misses:
+                started = trio.current_time()
+                with trio.move_on_after(interval) as waiting:
+                    await ws.ping()
+                if waiting.cancelled_caught:
+                    misses += 1
+                else:
+                    misses = 0
+                    await trio.sleep_until(started + interval)
+        except ConnectionClosed:
+            return
+        self.close(ErrorKind.PING_TIMEOUT)
+
+
+class WebSocketTransport:
+    """Serves a face on listeners. Implements :class:`otp_server.transport.seam.LinkSide`."""
+
+    def __init__(self, face: FaceSide, options: LinkOptions, metrics: Metrics) -> None:
+        self._face = face
+        self._options = options
+        self._metrics = metrics
+        self._numbers = itertools.count(1)
+        self._links: dict[int, _Link] = {}
+        self._connections = 0
+        self._accepting = trio.CancelScope()
+
+    def send_many(self, frames: Sequence[tuple[int, bytes]]) -> None:
+        """Queue whole frames; a connection whose queue is full is closed as a slow reader."""
+        for number, frame in frames:
+            link = self._links.get(number)
+            if link is not None:
+                link.send(frame)
+
+    def close_many(self, connections: Sequence[tuple[int, ErrorKind]]) -> None:
+        """Close with the kind's close code, after what is queued."""
+        for number, kind in connections:
+            link = self._links.get(number)
+            if link is not None:
+                link.close(kind)
+
+    async def serve(
+        self,
+        listeners: Sequence[trio.abc.Listener[trio.abc.Stream]],
+        *,
+        task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Accept and serve until :meth:`stop_accepting` and the last connection's end.
+
+        Cancellation ends every connection at once, without a close frame.
+        """
+        async with trio.open_nursery() as connections:
+            with self._accepting:
+                await trio.serve_listeners(
+                    self._handle,
+                    list(listeners),
+                    handler_nursery=connections,
+                    task_status=task_status,
+                )
+
+    def stop_accepting(self) -> None:
+        """Close the listeners; connections stay."""
+        self._accepting.cancel()
+
+    def close_all(self, kind: ErrorKind) -> None:
+        """Close every connection."""
+        for link in self._links.values():
+            link.close(kind)
+
+    async def _handle(self, stream: trio.abc.Stream) -> None:
+        """The last-resort handler of one connection: nothing but cancellation leaves it."""
+        self._connections += 1
+        self._metrics.connections.set(self._connections)
+        try:
+            await self._connection(stream)
+        except Exception:
+            self._metrics.crashes.labels(where="device_connection").inc()
+            log.exception("device connection failed")
+        finally:
+            self._connections -= 1
+            self._metrics.connections.set(self._connections)
+
+    async def _connection(self, stream: trio.abc.Stream) -> None:
+        link = _Link(next(self._numbers), self._options)
+        guarded = GuardedStream(stream, self._options.guard, link.close)
+        try:
+            async with trio.open_nursery() as tasks:
+                with trio.move_on_after(self._options.upgrade_s) as upgrading:
+                    ws = await self._upgrade(guarded, peer_of(stream), link, tasks)
+                if upgrading.cancelled_caught or ws is None:
+                    self._metrics.upgrades.labels(
+                        outcome="stalled" if upgrading.cancelled_caught else "refused"
+                    ).inc()
+                    tasks.cancel_scope.cancel()
+                    return
+                self._metrics.upgrades.labels(outcome="accepted").inc()
+                tasks.start_soon(link.write, ws)
+                tasks.start_soon(link.keep_alive, ws)
+                await link.read(ws, self._face)
+                if link.closing is not None:
+                    await link.gone.wait()
+                tasks.cancel_scope.cancel()
+        finally:
+            if self._links.pop(link.number, None) is not None:
+                self._face.closed([link.number])
+                kind = "peer" if link.closing is None else link.closing.token
+                self._metrics.closes.labels(kind=kind).inc()
+
+    async def _upgrade(
+        self, stream: GuardedStream, peer: str, link: _Link, tasks: trio.Nursery
+    ) -> WebSocketConnection | None:
+        """Read the upgrade request and accept it, or refuse it and give None."""
+        request = await wrap_server_stream(
+            tasks,
+            stream,
+            message_queue_size=1,
+            max_message_size=self._options.guard.message_bytes_max,
+            receive_buffer_size=_RECEIVE_BYTES,
+        )
+        refusal = await self._refusal(request, peer, link)
+        if refusal is None:
+            return await request.accept()
+        body = f"{refusal.token}: {refusal.text}\n".encode()
+        headers = [(b"content-type", b"text/plain"), (b"cache-control", b"no-store")]
+        if refusal is ErrorKind.UNAUTHORIZED:
+            headers.append((b"www-authenticate", b'Bearer realm="device"'))
+        await request.reject(refusal.http_status, extra_headers=headers, body=body)
+        return None
+
+    async def _refusal(self, request: WebSocketRequest, peer: str, link: _Link) -> ErrorKind | None:
+        if self._connections > self._options.connections_max:
+            return ErrorKind.OVERLOADED
+        if request.path.partition("?")[0] != self._options.path:
+            return ErrorKind.NOT_FOUND
+        # In the table before the face hears of it: the face may answer at once.
+        self._links[link.number] = link
+        admitted = False
+        try:
+            upgrade = Upgrade(link.number, peer, request.headers)
+            [refusal] = await self._face.admit([upgrade])
+            admitted = refusal is None
+        finally:
+            if not admitted:
+                del self._links[link.number]
+        return refusal
+
+
+def peer_of(stream: trio.abc.Stream) -> str:
+    """The address a stream's connection came from; empty for streams without one."""
+    if isinstance(stream, trio.SSLStream):
+        stream = stream.transport_stream
+    if isinstance(stream, trio.SocketStream):
+        try:
+            return str(stream.socket.getpeername()[0])
+        except OSError:  # gone already
+            return ""
+    return ""

@@ -1,0 +1,134 @@
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from otp_server.config.checks import Finding, check_config
+from otp_server.config.endpoint import Endpoint
+from otp_server.config.schema import Config
+
+EVERYWHERE = Endpoint.parse("0.0.0.0:8700")
+TLS_MEND = "give tls_certificate and tls_key, or listen on a loopback address behind a TLS proxy"
+
+
+def changed(**values: object) -> Config:
+    """The defaults with ``section__key`` changed."""
+    config = Config()
+    for name, value in values.items():
+        section, _, key = name.partition("__")
+        part = structs.replace(getattr(config, section), **{key: value})
+        config = structs.replace(config, **{section: part})
+    return config
+
+
+def only(**values: object) -> Finding:
+    (finding,) = check_config(changed(**values))
+    return finding
+
+
+def test_the_defaults_are_fit_for_both_profiles() -> None:
+    assert check_config(Config()) == []
+    assert check_config(changed(server__profile="production")) == []
+
+
+def test_the_native_transport_is_not_here_yet() -> None:
+    finding = only(device__transport="native")
+    assert f"{finding.reason}; {finding.mend}" == (
+        "the native transport is not in this version yet; use trio-websocket"
+    )
+
+
+def test_the_longest_code_is_not_shorter_than_the_shortest() -> None:
+    finding = only(device__code_length=9, device__code_length_max=8)
+    assert finding.where == "device.code_length_max"
+    assert finding.reason == "8 is less than device.code_length (9)"
+    assert check_config(changed(device__code_length=9, device__code_length_max=9)) == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"device__guess_risk": 1e-9},
+        {"device__guess_risk": 1e-4, "device__code_length_max": 6},
+        {"confirm__in_all": ((10**9, 1),)},
+    ],
+)
+def test_a_risk_that_leaves_no_room_for_a_code(values: dict[str, object]) -> None:
+    assert "leaves no room for a single code" in only(**values).reason
+
+
+def test_a_bad_proxy_is_named_by_its_place() -> None:
+    finding = only(http__trusted_proxies=("10.0.0.0/8", "10.0.0.0/33"))
+    assert finding.where == "http.trusted_proxies[1]"
+    assert finding.reason == "'10.0.0.0/33' is no address or network"
+
+
+def test_two_listeners_on_one_port() -> None:
+    finding = only(device__listen=Endpoint("127.0.0.1", 8700))
+    assert finding.where == "device.listen"
+    assert finding.reason == "127.0.0.1:8700 is taken by http.listen"
+
+
+def test_any_number_of_listeners_on_port_0() -> None:
+    free = Endpoint("127.0.0.1", 0)
+    assert check_config(changed(device__listen=free, http__listen=free, ops__listen=free)) == []
+
+
+@pytest.mark.parametrize("section", ["device", "http"])
+def test_tls_files_come_in_pairs_and_can_be_read(section: str, tmp_path: Path) -> None:
+    here, there = tmp_path / "a.pem", tmp_path / "b.pem"
+    here.write_text("")
+    finding = only(**{f"{section}__tls_certificate": str(here)})
+    assert (finding.where, finding.mend) == (f"{section}.tls_key", "give both or neither")
+    finding = only(**{f"{section}__tls_key": str(here)})
+    assert finding.where == f"{section}.tls_certificate"
+    pair = {f"{section}__tls_certificate": str(here), f"{section}__tls_key": str(there)}
+    finding = only(**pair)
+    assert (finding.where, finding.reason) == (f"{section}.tls_key", f"{there} cannot be read")
+    there.write_text("")
+    assert check_config(changed(**pair)) == []
+
+
+def test_production_refuses_the_memory_store() -> None:
+    assert check_config(changed(store__url="memory:")) == []
+    finding = only(store__url="memory:", server__profile="production")
+    assert finding.where == "store.url"
+    assert finding.reason == "the memory store forgets everything at exit; production refuses it"
+
+
+@pytest.mark.parametrize("section", ["device", "http"])
+def test_production_refuses_open_listeners_without_tls(section: str, tmp_path: Path) -> None:
+    pem = tmp_path / "a.pem"
+    pem.write_text("")
+    values: dict[str, object] = {f"{section}__listen": Endpoint("0.0.0.0", 1)}  # noqa: S104 - refused
+    assert check_config(changed(**values)) == []
+    values["server__profile"] = "production"
+    finding = only(**values)
+    assert finding.where == f"{section}.listen"
+    assert finding.mend == TLS_MEND
+    values |= {f"{section}__tls_certificate": str(pem), f"{section}__tls_key": str(pem)}
+    assert check_config(changed(**values)) == []
+
+
+def test_production_lets_operators_listen_anywhere_and_debug() -> None:
+    config = changed(
+        ops__listen=EVERYWHERE, server__profile="production", server__log_level="debug"
+    )
+    assert check_config(structs.replace(config)) == []
+
+
+def test_all_findings_at_once() -> None:
+    config = changed(
+        server__profile="production",
+        store__url="memory:",
+        device__transport="native",
+        device__listen=EVERYWHERE,
+        http__listen=EVERYWHERE,
+    )
+    assert [finding.where for finding in check_config(config)] == [
+        "device.transport",
+        "device.listen",
+        "store.url",
+        "device.listen",
+        "http.listen",
+    ]
