@@ -18,3 +18,7 @@ pub mod limit;
 pub mod passcode;
 #[cfg(feature = "python")]
 mod python;
+#[cfg(target_os = "linux")]
+pub mod reactor;
+pub mod session;
+pub mod ws;

@@ -10,7 +10,8 @@ starting and stopping is here and nowhere else:
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+import socket
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -37,22 +38,25 @@ from otp_server.stores import open_store
 from otp_server.telemetry import Metrics, get_logger
 from otp_server.transport.guard import GuardLimits
 from otp_server.transport.http import serve_http
+from otp_server.transport.native import NativeTransport
+from otp_server.transport.options import LinkOptions
 from otp_server.transport.sockets import (
     TlsFiles,
     connections_possible,
     open_listener,
+    open_reactor_listener,
     raise_descriptor_limit,
     url_of,
 )
-from otp_server.transport.websocket import LinkOptions, WebSocketTransport
+from otp_server.transport.websocket import WebSocketTransport
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from otp_server.clock import Clock
     from otp_server.config import Config, Endpoint, InstallationKeys
+    from otp_server.core import ReactorListener
     from otp_server.services.ports import Store
 
 _MS = 1000
@@ -111,22 +115,28 @@ def device_service(keys: InstallationKeys, store: Store, clock: Clock) -> Device
 class Listeners:
     """The bound sockets of the three listeners."""
 
-    device: socket.socket
+    device: socket.socket | ReactorListener
     http: socket.socket
     ops: socket.socket
 
     @classmethod
     def open(cls, config: Config) -> Listeners:
         """Bind all three, or none: ConfigError names the one that cannot be."""
-        opened: list[socket.socket] = []
-        try:
-            for section in (config.device, config.http, config.ops):
-                opened.append(_open(section.listen))
-        except BaseException:
-            for listener in opened:
-                listener.close()
-            raise
-        return cls(*opened)
+        with ExitStack() as opened:
+            device = _open_device(config)
+            opened.callback(device.close)
+            http = _open(config.http.listen)
+            opened.callback(http.close)
+            ops = _open(config.ops.listen)
+            opened.pop_all()
+        return cls(device, http, ops)
+
+
+def _open_device(config: Config) -> socket.socket | ReactorListener:
+    endpoint = config.device.listen
+    if config.device.transport == "native":
+        return open_reactor_listener(endpoint.host, endpoint.port)
+    return _open(endpoint)
 
 
 def _open(endpoint: Endpoint) -> socket.socket:
@@ -184,7 +194,7 @@ class Server:
             _face_options(config),
             metrics,
         )
-        transport = WebSocketTransport(face, _link_options(config), metrics)
+        transport = _device_transport(config, face, metrics)
         face.attach(transport)
         web = WebOptions(config.http.max_body_bytes, parse_networks(config.http.trusted_proxies))
         http_app, ops_app = make_app("http", web, metrics), make_app("ops", web, metrics)
@@ -208,7 +218,7 @@ class Server:
                 await background.start(face.run)
                 background.start_soon(upkeep.run)
                 async with trio.open_nursery() as serving:
-                    await serving.start(transport.serve, _trio_listeners(config, listeners.device))
+                    await serving.start(_serve_devices, transport, config, listeners.device)
                     serving.start_soon(
                         partial(
                             serve_http,
@@ -233,7 +243,32 @@ class Server:
         log.info("stopped")
 
 
-async def _drain_devices(face: DeviceFace, transport: WebSocketTransport, drain_s: float) -> None:
+DeviceTransport = NativeTransport | WebSocketTransport
+
+
+def _device_transport(config: Config, face: DeviceFace, metrics: Metrics) -> DeviceTransport:
+    options = _link_options(config)
+    if config.device.transport == "native":
+        return NativeTransport(face, options, metrics)
+    return WebSocketTransport(face, options, metrics)
+
+
+async def _serve_devices(
+    transport: DeviceTransport,
+    config: Config,
+    listener: socket.socket | ReactorListener,
+    *,
+    task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    if isinstance(transport, NativeTransport):
+        assert not isinstance(listener, socket.socket)
+        await transport.serve(listener, task_status=task_status)
+    else:
+        assert isinstance(listener, socket.socket)
+        await transport.serve(_trio_listeners(config, listener), task_status=task_status)
+
+
+async def _drain_devices(face: DeviceFace, transport: DeviceTransport, drain_s: float) -> None:
     """Let nobody in, give the answers owed (half the time at most), close every socket 1001."""
     face.drain()
     transport.stop_accepting()
