@@ -145,7 +145,7 @@ class Keyring:
         """
 
 def verify_digest(stored: bytes, candidates: Sequence[bytes]) -> bool:
-    """Whether ``stored`` is one of ``candidates``, compared in constant time, all of them always."""
+    """Whether ``stored`` is one of ``candidates``; all are compared always, in constant time."""
 
 # --- limits -------------------------------------------------------------------------------------
 
