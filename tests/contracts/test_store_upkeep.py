@@ -132,6 +132,14 @@ async def test_a_closed_store_is_unavailable(
         await call(store)
 
 
+async def test_a_cancelled_call_is_not_even_refused(store: Store) -> None:
+    await store.aclose()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await store.probe()
+    assert scope.cancelled_caught
+
+
 async def test_closing_is_not_cut_short_by_cancellation(store: Store) -> None:
     with trio.CancelScope() as scope:
         scope.cancel()

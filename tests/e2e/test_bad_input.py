@@ -1,8 +1,8 @@
 """Each row of the table "Bad input and what happens" in proto/device-frames.md, on a real server.
 
 Through all of it the server stays up, in the same process, and its memory stays bounded: the
-fixture ``server`` says so when the last test is done. What takes its fixed time (5 s, 10 s) waits in
-threads from the start of the module, so the waits are shared.
+fixture ``server`` says so when the last test is done. What takes its fixed time (5 s, 10 s) waits
+in threads from the start of the module, so the waits are shared.
 """
 
 from __future__ import annotations
@@ -152,12 +152,20 @@ def leave_an_upgrade_unfinished(url: str) -> Ended:
 
 
 def read_nothing(server: ServerProcess, token: str) -> Ended:
-    """Ask for far more bytes of answers than the kernel keeps for a peer that does not read."""
-    kind = 'otp_device_closes_total{kind="slow_reader"}'
+    """Ask for far more bytes of answers than the kernel keeps for a peer that does not read.
+
+    Slowly, so that it is not the asking that is too much.
+    """
+    closes = 'otp_device_closes_total{kind="slow_reader"}'
     with connect(server.device_url, token, narrow=True) as raw:
+        for _ in range(6):
+            raw.get_code()  # every answer from here on is at once, `rate_limited`
         since = time.monotonic()
-        raw.send_until_refused(encode_ws_frame(100 * OTP_REQUEST), 200)
-        wait_until(lambda: metric(server.ops_url, kind) >= 1, 25, "slow reader closed")
+        for _ in range(200):
+            raw.send_until_refused(encode_ws_frame(100 * OTP_REQUEST), 1)
+            if metric(server.ops_url, closes):  # an answer of HTTP sets the pace
+                break
+        wait_until(lambda: metric(server.ops_url, closes) >= 1, 25, "slow reader closed")
         return Ended(raw.read_close(), time.monotonic() - since)
 
 

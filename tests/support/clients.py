@@ -42,10 +42,11 @@ class Registered:
 
 def register(config: Path, count: int) -> Registered:
     """Add devices and an organisation to an installation that is not being served."""
-    return trio.run(_register, config, count)
+    return trio.run(register_in_trio, config, count)
 
 
-async def _register(config: Path, count: int) -> Registered:
+async def register_in_trio(config: Path, count: int) -> Registered:
+    """The same, for a test that is in Trio already."""
     loaded = load_config(config, {})
     ensure_data_dir(loaded.server.data_dir)
     keys = resolve_keys(loaded)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx2
+import trio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,13 @@ def wait_until(true: Callable[[], bool], within_s: float, what: str) -> None:
     while not true():
         assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
         time.sleep(_LOOK_AGAIN_S)
+
+
+async def until(true: Callable[[], bool], within_s: float = 10) -> None:
+    """The same inside a Trio run. Raises TooSlowError when it never was true."""
+    with trio.fail_after(within_s):
+        while not true():  # noqa: ASYNC110 - what is observed has no event to give
+            await trio.sleep(0.001)
 
 
 def resident_mib(pid: int) -> float:

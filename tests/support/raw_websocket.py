@@ -13,7 +13,7 @@ import socket
 import struct
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from otp_server.wire import device_pb2
@@ -29,7 +29,7 @@ SEGMENT_BYTES = 536
 
 
 class Gone(Exception):
-    """The server ended the connection where a frame was expected: ``how`` is ``eof`` or ``reset``."""
+    """The server ended the connection where more was expected: ``how``, ``eof`` or ``reset``."""
 
     def __init__(self, how: str) -> None:
         super().__init__(how)
@@ -137,7 +137,7 @@ class RawWebSocket:
     sock: socket.socket
     buffer: bytearray = field(default_factory=bytearray)
 
-    def __enter__(self) -> RawWebSocket:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

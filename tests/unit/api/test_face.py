@@ -186,16 +186,19 @@ async def test_each_request_has_its_own_deadline(
 ) -> None:
     """Those of a cancelled batch with time left are tried again, not given up."""
     stage = await make_stage()
-    a = await stage.connect((await stage.device())[1])
-    b = await stage.connect((await stage.device())[1])
+    first, early, late = [await stage.connect((await stage.device())[1]) for _ in range(3)]
     stage.store.open = trio.Event()
-    stage.receive(a, REQUEST)
+    stage.receive(first, REQUEST)
+    await trio.sleep(1)
+    stage.receive(early, REQUEST)
     await trio.sleep(4)
-    stage.receive(b, REQUEST)
-    await stage.links.wait_answers(a, 1)
-    assert stage.links.answers(b) == []
+    stage.receive(late, REQUEST)
+    assert await stage.links.wait_answers(first, 1) == [("", 0, "timeout")]
+    assert await stage.links.wait_answers(early, 1) == [("", 0, "timeout")]
+    assert stage.store.batches[:2] == [1, 2]  # early and late were one batch
+    assert stage.links.answers(late) == []
     stage.store.open.set()
-    [(otp, _, error)] = await stage.links.wait_answers(b, 1)
+    [(otp, _, error)] = await stage.links.wait_answers(late, 1)
     assert error == ""
     assert await stage.confirm(otp)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from otp_server.core import Passcode
 from otp_server.domain.challenge import Route
@@ -72,7 +73,7 @@ async def test_500_at_once_in_one_batch_and_in_500_tasks() -> None:
 
 
 async def test_every_refusal_has_one_face_and_its_own_reason(
-    mock_clock: trio.testing.MockClock,
+    mock_clock: MockClock,
 ) -> None:
     world = World(requests=PLENTY)
     confirmed, superseded, revoked, void, expired = [await issue(world) for _ in range(5)]
@@ -149,7 +150,7 @@ async def test_a_refusal_by_one_limiter_charges_no_other() -> None:
     assert reasons == [Reason.UNKNOWN, Reason.UNKNOWN, Reason.GLOBAL_LIMIT]
 
 
-async def test_the_refusal_says_when(mock_clock: trio.testing.MockClock) -> None:
+async def test_the_refusal_says_when(mock_clock: MockClock) -> None:
     world = World(per_address=[(1, 60_000)], in_all=[(1, 90_000)])
     code = await issue(world)
     await world.confirm.confirm_many([wrong(code)])
@@ -174,7 +175,7 @@ async def test_a_guess_stays_counted_across_a_restart() -> None:
     assert outcome.reason is Reason.ADDRESS_LIMIT
 
 
-async def test_guesses_of_a_future_the_clock_left_still_count() -> None:
+async def test_guesses_of_a_future_the_clock_left_count_from_now(mock_clock: MockClock) -> None:
     store = MemoryStore()
     before = World(store=store)
     before.clock.shift_ms = 3_600_000
@@ -185,6 +186,10 @@ async def test_guesses_of_a_future_the_clock_left_still_count() -> None:
     [outcome] = await after.confirm.confirm_many([wrong(code)])
     assert isinstance(outcome, Refused)
     assert outcome.reason is Reason.ADDRESS_LIMIT
+    mock_clock.jump(60)
+    [outcome] = await after.confirm.confirm_many([wrong(code)])
+    assert isinstance(outcome, Refused)
+    assert outcome.reason is Reason.UNKNOWN  # one window later they are forgotten
 
 
 async def test_a_code_of_the_future_is_dead() -> None:
@@ -198,20 +203,19 @@ async def test_a_code_of_the_future_is_dead() -> None:
 
 
 class SlowCounting(MemoryStore):
-    """Lets a test cancel between the count and the compare."""
+    """Lets a test cancel before the guess is counted."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.counted = trio.Event()
+        self.asked = trio.Event()
         self.go_on = trio.Event()
 
     async def count_guesses(
         self, batch: Sequence[tuple[Guess, Sequence[bytes]]]
     ) -> list[DeviceCode | None]:
-        found = await super().count_guesses(batch)
-        self.counted.set()
+        self.asked.set()
         await self.go_on.wait()
-        return found
+        return await super().count_guesses(batch)
 
 
 async def test_a_leaving_client_does_not_uncount_its_guess() -> None:
@@ -220,7 +224,7 @@ async def test_a_leaving_client_does_not_uncount_its_guess() -> None:
     code = await issue(world)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(world.confirm.confirm_many, [wrong(code)])
-        await store.counted.wait()
+        await store.asked.wait()
         nursery.cancel_scope.cancel()
         store.go_on.set()
     assert len(await store.guesses_since(0)) == 1
@@ -247,7 +251,7 @@ async def test_organisations() -> None:
 
 
 async def test_a_store_that_does_not_answer_is_given_up(
-    autojump_clock: trio.testing.MockClock,
+    autojump_clock: MockClock,
 ) -> None:
     store = SlowCounting()
     world = World(store=store)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import apsw
 import pytest
 import trio
+import trio.testing
 
 from otp_server.errors import StoreUnavailable
 from otp_server.stores.sqlite import SqliteOptions, open_sqlite_store
@@ -183,6 +184,19 @@ async def test_a_connection_that_failed_is_opened_anew(store: SqliteStore) -> No
         first.execute("SELECT 1")
 
 
+async def test_a_connection_still_sound_goes_on_at_once(store: SqliteStore) -> None:
+    def busy(connection: apsw.Connection) -> None:
+        connection.execute("UPDATE probes SET writes = -1")
+        raise apsw.BusyError("another process")
+
+    first = await store._writer.call(lambda connection: connection)
+    with pytest.raises(StoreUnavailable, match="is locked"):
+        await store._writer.call(busy)
+    writes = await store._writer.call(lambda c: c.execute("SELECT writes FROM probes").get)
+    assert writes >= 0
+    assert await store._writer.call(lambda connection: connection) is first
+
+
 async def test_a_lock_of_another_process_refuses_writes_only(
     store: SqliteStore, path: Path
 ) -> None:
@@ -210,6 +224,22 @@ async def test_a_lock_of_another_process_refuses_writes_only(
     assert await trio.to_thread.run_sync(process.stdout.readline) == "released\n"
     await store.probe()
     finish(process)
+
+
+async def test_a_lock_released_in_time_is_waited_for(path: Path) -> None:
+    store = await open_sqlite_store(path)
+    other = apsw.Connection(str(path))
+    other.execute("BEGIN IMMEDIATE")
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.probe)
+            await trio.testing.wait_all_tasks_blocked()
+            while store.statistics().writer.queued:
+                await trio.lowlevel.checkpoint()
+            other.execute("ROLLBACK")
+    assert store.statistics().writer.failed_groups == 0
+    other.close()
+    await store.aclose()
 
 
 async def test_another_process_registers_and_revokes_beside_us(

@@ -164,9 +164,10 @@ async def test_closing_finishes_what_is_queued(store: SqliteStore, path: Path) -
             await gate.reached()
             nursery.start_soon(store.add_device, device(7))
             await trio.testing.wait_all_tasks_blocked()
-            nursery.start_soon(store.aclose)
+            nursery.start_soon(store._writer.aclose)
             await trio.testing.wait_all_tasks_blocked()
             gate.open()
+    await store.aclose()
     assert not store._writer._thread.is_alive()
     assert not store._reader._thread.is_alive()
     assert not path.with_name("otp.db-wal").exists()  # folded into the file

@@ -108,19 +108,37 @@ async def test_calls_that_wait_meanwhile_see_it_void(store: SqliteStore) -> None
         [found] = await store.count_guesses([(guess(1), [digest(1)])])
         seen.append(None if found is None else found.state.value)
 
-    async def count() -> None:
-        assert await store.live_device_codes(0) == {}
-
     async with trio.open_nursery() as nursery:
         async with issuing(store) as scope:
             await gate.reached()  # its COMMIT has begun
             scope.cancel()
         nursery.start_soon(later)
-        nursery.start_soon(count)
         await trio.testing.wait_all_tasks_blocked()
         gate.open()
     assert seen == [NOT_LIVE, "void"]
     assert store.statistics().writer.undos == 1
+
+
+async def test_a_count_on_the_reader_waits_for_the_undo(store: SqliteStore) -> None:
+    issued, undone = Gate(), Gate()
+    await at_commits(store, issued, undone)
+    counts: list[object] = []
+
+    async def count() -> None:
+        counts.append(await store.live_device_codes(0))
+
+    async with trio.open_nursery() as nursery:
+        async with issuing(store) as scope:
+            await issued.reached()
+            scope.cancel()
+        issued.open()
+        await undone.reached()  # the code is committed, its end not yet
+        nursery.start_soon(count)
+        await trio.testing.wait_all_tasks_blocked()
+        while store.statistics().reader.queued:
+            await trio.lowlevel.checkpoint()
+        undone.open()
+    assert counts == [{}]
 
 
 async def test_cancelled_between_commit_and_answer_it_is_void(store: SqliteStore) -> None:
@@ -212,9 +230,10 @@ async def test_closing_undoes_first(store: SqliteStore, path: Path) -> None:
         scope.cancel()
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(store.aclose)
+            nursery.start_soon(store._writer.aclose)
             await trio.testing.wait_all_tasks_blocked()
             gate.open()
+    await store.aclose()
     again = await open_sqlite_store(path)
     assert await state_of(again, 1) == "void"
     await again.aclose()
