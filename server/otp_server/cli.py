@@ -265,7 +265,7 @@ def main() -> None:
         ours, others = group.split(OtpServerError)
         if others is not None or ours is None:
             raise
-        _fail("; ".join(str(error) for error in _leaves(ours)))
+        _fail("; ".join(dict.fromkeys(str(error) for error in _leaves(ours))))
     except KeyboardInterrupt:
         sys.exit(130)
 

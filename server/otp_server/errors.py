@@ -52,13 +52,16 @@ class ErrorKind(Enum):
     RATE_LIMITED = _Kind("rate_limited", 429, None, "Too many requests; try again later.")
     INTERNAL = _Kind("internal", 500, 1011, "Something went wrong on our side.")
     UNAVAILABLE = _Kind(
-        "unavailable", 503, None, "The store cannot be reached or written; try again later."
+        "unavailable", 503, 1013, "The store cannot be reached or written; try again later."
     )
     CROWDED = _Kind("crowded", 503, None, "Too many live codes; try again later.")
     OVERLOADED = _Kind("overloaded", 503, 1013, "The server is full; try again later.")
     TIMEOUT = _Kind("timeout", 504, None, "The code could not be made in time; ask again.")
     DRAINING = _Kind("draining", 503, 1001, "The server is stopping.")
     TEXT_MESSAGE = _Kind("text_message", 400, 1003, "Only binary messages are spoken here.")
+    PROTOCOL_ERROR = _Kind(
+        "protocol_error", 400, 1002, "The rules of the WebSocket protocol were broken."
+    )
     FRAME_TOO_SHORT = _Kind(
         "frame_too_short", 400, 1002, "A frame's length is shorter than its header."
     )

@@ -30,6 +30,8 @@ MESSAGES: dict[int, type[Message]] = {
     device_pb2.FrameType.OTP_REQUEST: device_pb2.OTPRequest,
     device_pb2.FrameType.OTP_RESPONSE: device_pb2.OTPResponse,
 }
+STRICTER = {bytes.fromhex("1314")}
+"""Payloads that the protobuf runtime reads and we refuse: groups are deprecated, and they nest."""
 
 
 def section(title: str) -> str:
@@ -127,6 +129,9 @@ def check_payload(frame: dict[str, Any]) -> None:
         assert not frame["malformed"]
     elif frame["malformed"]:
         assert frame["message"] is None
+        if payload in STRICTER:
+            message_class.FromString(payload)
+            return
         with pytest.raises(DecodeError):
             message_class.FromString(payload)
     else:

@@ -11,7 +11,7 @@ import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 READY_S = 60.0
 STOP_S = 30.0
@@ -92,9 +92,7 @@ class ServerProcess:
             )
         lines: queue.Queue[str] = queue.Queue()
         assert self.process.stdout is not None
-        threading.Thread(
-            target=_pump, args=(self.process.stdout, lines), daemon=True
-        ).start()
+        threading.Thread(target=_pump, args=(self.process.stdout, lines), daemon=True).start()
         while (line := lines.get(timeout=READY_S)) != "ready":
             if not line:
                 self.process.wait(STOP_S)
@@ -147,7 +145,7 @@ class ServerProcess:
         return org_key
 
 
-def _pump(stream: Any, lines: queue.Queue[str]) -> None:
+def _pump(stream: IO[str], lines: queue.Queue[str]) -> None:
     try:
         for line in stream:
             lines.put(line.rstrip("\n"))

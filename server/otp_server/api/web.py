@@ -7,6 +7,7 @@ contracts A6 names: a stable token for programs and a sentence for people. Every
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -35,6 +36,9 @@ _BY_STATUS = {
     413: ErrorKind.TOO_LARGE,
     415: ErrorKind.UNSUPPORTED_MEDIA_TYPE,
 }
+
+_QUOTES = re.compile(r"(unknown field|Invalid enum value) .*", re.DOTALL)
+"""Where msgspec repeats what was sent; all other names in its messages are ours."""
 
 T = TypeVar("T")
 log = get_logger(__name__)
@@ -107,7 +111,8 @@ async def json_body(shape: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=shape)
     except msgspec.ValidationError as error:
-        raise ApiError(ErrorKind.MALFORMED, f"The body does not fit: {error}.") from None
+        told = _QUOTES.sub(r"\1", str(error))
+        raise ApiError(ErrorKind.MALFORMED, f"The body does not fit: {told}.") from None
     except msgspec.DecodeError:
         raise ApiError(ErrorKind.MALFORMED, "The body is not JSON.") from None
 

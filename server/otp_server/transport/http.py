@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import hypercorn.trio
 from hypercorn.config import Config
 
+from otp_server.transport.sockets import BACKLOG
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable
@@ -41,6 +43,7 @@ async def serve_http(
     config.bind = [f"fd://{listener.detach()}"]
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.error")
+    config.backlog = BACKLOG  # it listens again, with its own
     config.graceful_timeout = drain_s
     config.h11_max_incomplete_size = HEAD_BYTES_MAX
     config.include_server_header = False
