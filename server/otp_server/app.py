@@ -38,7 +38,6 @@ from otp_server.stores import open_store
 from otp_server.telemetry import Metrics, get_logger
 from otp_server.transport.guard import GuardLimits
 from otp_server.transport.http import serve_http
-from otp_server.transport.native import NativeTransport
 from otp_server.transport.options import LinkOptions
 from otp_server.transport.sockets import (
     TlsFiles,
@@ -51,13 +50,14 @@ from otp_server.transport.sockets import (
 from otp_server.transport.websocket import WebSocketTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from otp_server.clock import Clock
     from otp_server.config import Config, Endpoint, InstallationKeys
     from otp_server.core import ReactorListener
     from otp_server.services.ports import Store
+    from otp_server.transport.seam import DeviceTransport
 
 _MS = 1000
 _MINUTE_MS = 60_000
@@ -194,7 +194,7 @@ class Server:
             _face_options(config),
             metrics,
         )
-        transport = _device_transport(config, face, metrics)
+        transport, serve_devices = _device_transport(config, face, metrics, listeners.device)
         face.attach(transport)
         web = WebOptions(config.http.max_body_bytes, parse_networks(config.http.trusted_proxies))
         http_app, ops_app = make_app("http", web, metrics), make_app("ops", web, metrics)
@@ -218,7 +218,7 @@ class Server:
                 await background.start(face.run)
                 background.start_soon(upkeep.run)
                 async with trio.open_nursery() as serving:
-                    await serving.start(_serve_devices, transport, config, listeners.device)
+                    await serving.start(serve_devices)
                     serving.start_soon(
                         partial(
                             serve_http,
@@ -243,29 +243,18 @@ class Server:
         log.info("stopped")
 
 
-DeviceTransport = NativeTransport | WebSocketTransport
-
-
-def _device_transport(config: Config, face: DeviceFace, metrics: Metrics) -> DeviceTransport:
+def _device_transport(
+    config: Config, face: DeviceFace, metrics: Metrics, listener: socket.socket | ReactorListener
+) -> tuple[DeviceTransport, Callable[..., Awaitable[None]]]:
+    """The transport that fits the listener, and what serves it."""
     options = _link_options(config)
-    if config.device.transport == "native":
-        return NativeTransport(face, options, metrics)
-    return WebSocketTransport(face, options, metrics)
+    if isinstance(listener, socket.socket):
+        reference = WebSocketTransport(face, options, metrics)
+        return reference, partial(reference.serve, _trio_listeners(config, listener))
+    from otp_server.transport.native import NativeTransport  # noqa: PLC0415 - Linux only
 
-
-async def _serve_devices(
-    transport: DeviceTransport,
-    config: Config,
-    listener: socket.socket | ReactorListener,
-    *,
-    task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    if isinstance(transport, NativeTransport):
-        assert not isinstance(listener, socket.socket)
-        await transport.serve(listener, task_status=task_status)
-    else:
-        assert isinstance(listener, socket.socket)
-        await transport.serve(_trio_listeners(config, listener), task_status=task_status)
+    native = NativeTransport(face, options, metrics)
+    return native, partial(native.serve, listener)
 
 
 async def _drain_devices(face: DeviceFace, transport: DeviceTransport, drain_s: float) -> None:

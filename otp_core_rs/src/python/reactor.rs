@@ -14,7 +14,7 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 use super::frames::Frame;
 use crate::reactor::{self, Id};
 use crate::session::{SessionKind, SessionOptions};
-use crate::ws::connection::MessageLimits;
+use crate::ws::connection::MessageRules;
 
 /// A listening TCP socket for a reactor.
 #[pyclass(module = "otp_server.core._native")]
@@ -96,7 +96,8 @@ impl ReactorOptions {
         let session = SessionOptions {
             kind,
             frame_bytes_max,
-            message: MessageLimits {
+            message: MessageRules {
+                text: echo,
                 bytes_max: message_bytes_max,
                 fragments_max,
             },
@@ -123,8 +124,7 @@ pub(super) struct ReactorBatch {
     upgrades: Py<PyList>,
     frames: Py<PyList>,
     closed: Py<PyList>,
-    stalled: usize,
-    refused: usize,
+    dropped: usize,
     panics: usize,
     more: bool,
 }
@@ -138,8 +138,7 @@ impl Reactor {
     #[new]
     fn new(listener: &mut ReactorListener, options: &ReactorOptions) -> PyResult<Self> {
         let listener = listener.0.take().ok_or_else(gone)?;
-        let reactor =
-            reactor::Reactor::new(listener, options.connections_max, options.session)?;
+        let reactor = reactor::Reactor::new(listener, options.connections_max, options.session)?;
         Ok(Self(reactor))
     }
 
@@ -173,10 +172,7 @@ impl Reactor {
     }
 
     /// None lets a connection in; bytes are the HTTP response that refuses it.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "PyO3 hands over owned views"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "PyO3 hands over owned views")]
     fn decide_many(&mut self, verdicts: Vec<(u64, Option<PyBackedBytes>)>, now_ms: u64) {
         let verdicts = verdicts
             .iter()
@@ -185,20 +181,14 @@ impl Reactor {
     }
 
     /// Send messages.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "PyO3 hands over owned views"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "PyO3 hands over owned views")]
     fn send_many(&mut self, messages: Vec<(u64, PyBackedBytes)>, now_ms: u64) {
         let messages = messages.iter().map(|(id, message)| (Id(*id), &**message));
         self.0.send_many(messages, now_ms);
     }
 
     /// Close connections.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "PyO3 hands over owned views"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "PyO3 hands over owned views")]
     fn close_many(&mut self, closes: Vec<(u64, u16, PyBackedStr)>, now_ms: u64) {
         let closes = closes
             .iter()
@@ -209,6 +199,11 @@ impl Reactor {
     /// Close all connections, in steps, one a poll.
     fn close_all(&mut self, code: u16, reason: &str) {
         self.0.close_all(code, reason);
+    }
+
+    /// Drop every connection without a word; those the caller knew.
+    fn abandon(&mut self) -> Vec<u64> {
+        self.0.abandon().into_iter().map(|id| id.0).collect()
     }
 
     /// Close the listener.
@@ -248,8 +243,7 @@ fn to_python(py: Python<'_>, batch: reactor::Batch) -> PyResult<ReactorBatch> {
         upgrades: upgrades.unbind(),
         frames: frames.unbind(),
         closed: PyList::new(py, closed.collect::<Vec<_>>())?.unbind(),
-        stalled: batch.stalled,
-        refused: batch.refused,
+        dropped: batch.dropped,
         panics: batch.panics,
         more: batch.more,
     })

@@ -26,10 +26,8 @@ pub struct Batch {
     pub frames: Vec<(Id, Frame)>,
     /// Connections that are gone, each once, and the token of why: `peer`, or a close reason.
     pub closed: Vec<(Id, String)>,
-    /// Connections whose upgrade took too long.
-    pub stalled: usize,
-    /// Connections that asked for something else than an upgrade, or left before they asked.
-    pub refused: usize,
+    /// Connections that ended without an upgrade event.
+    pub dropped: usize,
     /// Connections lost to a panic, a bug of ours.
     pub panics: usize,
     /// Whether work was left for the next poll, for the bounds of this one.

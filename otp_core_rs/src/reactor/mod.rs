@@ -195,11 +195,7 @@ impl Reactor {
 
     /// Sends messages, at once where the sockets take them. Connections that are gone are passed
     /// over in silence.
-    pub fn send_many<'a>(
-        &mut self,
-        messages: impl IntoIterator<Item = (Id, &'a [u8])>,
-        now: u64,
-    ) {
+    pub fn send_many<'a>(&mut self, messages: impl IntoIterator<Item = (Id, &'a [u8])>, now: u64) {
         for (id, message) in messages {
             self.with(id, now, |entry, shared| {
                 let (options, events) = (&shared.options, &mut shared.events);
@@ -236,6 +232,24 @@ impl Reactor {
         self.paused_until = None;
     }
 
+    /// Drops every connection without a word, and gives those the caller knew and was not told of.
+    pub fn abandon(&mut self) -> Vec<Id> {
+        let mut known: Vec<Id> = self.batch.closed.drain(..).map(|(id, _)| id).collect();
+        for slot in 0..self.table.slots() {
+            let Some(id) = self.table.id_at(slot) else {
+                continue;
+            };
+            if let Some(mut entry) = self.table.remove(id) {
+                let mut events = Vec::new();
+                entry.session.receive_eof(&mut events);
+                if events.iter().any(|event| matches!(event, Event::Closed(_))) {
+                    known.push(id);
+                }
+            }
+        }
+        known
+    }
+
     /// Whether the next poll has something to do whatever the descriptor says.
     #[must_use]
     pub const fn has_more(&self) -> bool {
@@ -267,9 +281,8 @@ impl Reactor {
     }
 
     fn event(&mut self, id: Id, flags: epoll::EventFlags, now: u64) {
-        let readable = flags.intersects(
-            epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR,
-        );
+        let readable = flags
+            .intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR);
         self.with(id, now, |entry, shared| {
             if readable {
                 entry.readable(shared, now);
@@ -313,8 +326,7 @@ impl Reactor {
         }
         if let Some(deadline) = entry.session.next_deadline() {
             // Not in the past of a timer that fires now: a deadline is always moved on.
-            self.timers
-                .arm(&mut entry.armed_for, deadline.max(now), id);
+            self.timers.arm(&mut entry.armed_for, deadline.max(now), id);
         }
     }
 
@@ -440,8 +452,7 @@ fn report(batch: &mut Batch, reasons: &[String], id: Id, entry: &mut Entry, even
             });
         }
         Event::Frame(frame) => batch.frames.push((id, frame)),
-        Event::Unopened { stalled: true } => batch.stalled += 1,
-        Event::Unopened { stalled: false } => batch.refused += 1,
+        Event::Unopened => batch.dropped += 1,
         Event::Closed(ending) => {
             let why = match ending {
                 Ending::Peer => "peer",

@@ -18,6 +18,8 @@ pub enum Kind {
     Internal,
     /// Pings were not answered.
     PingTimeout,
+    /// A breach of RFC 6455.
+    ProtocolError,
     /// Answers were not read in time.
     SlowReader,
     /// A text message.
@@ -26,13 +28,14 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, for the comparison with `proto/errors.toml`.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Flooded,
         Self::FrameStalled,
         Self::FrameTooLarge,
         Self::FrameTooShort,
         Self::Internal,
         Self::PingTimeout,
+        Self::ProtocolError,
         Self::SlowReader,
         Self::TextMessage,
     ];
@@ -47,6 +50,7 @@ impl Kind {
             Self::FrameStalled => "frame_stalled",
             Self::Internal => "internal",
             Self::PingTimeout => "ping_timeout",
+            Self::ProtocolError => "protocol_error",
             Self::SlowReader => "slow_reader",
             Self::TextMessage => "text_message",
         }
@@ -58,7 +62,7 @@ impl Kind {
         match self {
             Self::Flooded => 1008,
             Self::FrameTooLarge => 1009,
-            Self::FrameTooShort | Self::FrameStalled => ws::PROTOCOL_ERROR,
+            Self::FrameTooShort | Self::FrameStalled | Self::ProtocolError => ws::PROTOCOL_ERROR,
             Self::Internal | Self::PingTimeout => 1011,
             Self::SlowReader => 1013,
             Self::TextMessage => 1003,
@@ -78,7 +82,7 @@ impl From<FrameFault> for Kind {
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// The peer closed, went away, or broke the WebSocket protocol.
+    /// The peer closed or went away.
     Peer,
     /// The core closed it.
     Core(Kind),
@@ -86,13 +90,14 @@ pub enum Ending {
     Asked,
 }
 
-/// The close code and reason that answer a fault, and what the connection ended of.
-pub(super) const fn of_fault(fault: Fault) -> (u16, &'static str, Ending) {
+/// The close code that answers a fault, and the kind whose token is the reason.
+pub(super) const fn of_fault(fault: Fault) -> (u16, Kind) {
     let kind = match fault {
-        Fault::Protocol(why) => return (ws::PROTOCOL_ERROR, why, Ending::Peer),
-        Fault::NotUtf8 => return (ws::INVALID_PAYLOAD, "not UTF-8", Ending::Peer),
+        Fault::NotUtf8 => return (ws::INVALID_PAYLOAD, Kind::ProtocolError),
+        Fault::Protocol(_) => Kind::ProtocolError,
+        Fault::Text => Kind::TextMessage,
         Fault::MessageTooLarge => Kind::FrameTooLarge,
         Fault::TooManyFragments => Kind::Flooded,
     };
-    (kind.close_code(), kind.token(), Ending::Core(kind))
+    (kind.close_code(), kind)
 }

@@ -40,11 +40,8 @@ pub enum Event {
     Upgrade(Box<Request>),
     /// A device's frame.
     Frame(Frame),
-    /// It ended before it was let in.
-    Unopened {
-        /// Whether because the upgrade took too long.
-        stalled: bool,
-    },
+    /// It ended before it asked to come in: no upgrade, or none in time. No event comes after it.
+    Unopened,
     /// It ended after its upgrade event. Comes once; no event comes after it.
     Closed(Ending),
 }
@@ -229,11 +226,10 @@ impl Session {
             _ if now < self.deadline => {}
             Phase::Head => {
                 self.over();
-                events.push(Event::Unopened { stalled: true });
+                events.push(Event::Unopened);
             }
             Phase::Deciding => {
                 self.over();
-                events.push(Event::Unopened { stalled: true });
                 events.push(Event::Closed(Ending::Peer));
             }
             Phase::Closing(ending) => {
@@ -247,7 +243,7 @@ impl Session {
     /// The peer will send nothing more, or the connection broke. Idempotent.
     pub fn receive_eof(&mut self, events: &mut Vec<Event>) {
         match self.phase {
-            Phase::Head => events.push(Event::Unopened { stalled: false }),
+            Phase::Head => events.push(Event::Unopened),
             Phase::Deciding | Phase::Open => events.push(Event::Closed(Ending::Peer)),
             Phase::Closing(ending) => events.push(Event::Closed(ending)),
             Phase::Linger | Phase::Over => {}
@@ -322,13 +318,9 @@ impl Session {
 
     /// Closes and listens no more: what the peer sends now has no meaning.
     fn fail(&mut self, kind: Kind, now: u64, options: &SessionOptions, events: &mut Vec<Event>) {
-        self.fail_as(kind.close_code(), kind.token(), now, options);
-        events.push(Event::Closed(Ending::Core(kind)));
-    }
-
-    fn fail_as(&mut self, code: u16, reason: &str, now: u64, options: &SessionOptions) {
-        frame::write_close(self.outbox.end(), code, reason);
+        frame::write_close(self.outbox.end(), kind.close_code(), kind.token());
         self.linger(now, options);
+        events.push(Event::Closed(Ending::Core(kind)));
     }
 
     fn end_http(&mut self, response: &[u8], now: u64, options: &SessionOptions) {

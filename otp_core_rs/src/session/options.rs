@@ -1,6 +1,6 @@
 //! What a connection may cost and how long it may wait, the same for all connections of a server.
 
-use crate::ws::connection::MessageLimits;
+use crate::ws::connection::MessageRules;
 
 /// What is spoken after the upgrade.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct SessionOptions {
     /// A `HapticFrame`, its header included.
     pub frame_bytes_max: usize,
     /// One WebSocket message.
-    pub message: MessageLimits,
+    pub message: MessageRules,
     /// Bytes a peer may send at once, HTTP and all.
     pub burst_bytes: u64,
     /// Bytes a peer may send each second after its burst.
@@ -49,7 +49,8 @@ impl Default for SessionOptions {
         Self {
             kind: SessionKind::Device,
             frame_bytes_max: 1024,
-            message: MessageLimits {
+            message: MessageRules {
+                text: false,
                 bytes_max: 16_384,
                 fragments_max: 64,
             },

@@ -80,7 +80,7 @@ impl Session {
     ) {
         let response = handshake::bad_response(why);
         self.end_http(response.as_bytes(), now, options);
-        events.push(Event::Unopened { stalled: false });
+        events.push(Event::Unopened);
     }
 
     /// Keeps what a hasty peer sends before it is let in.
@@ -143,7 +143,7 @@ impl Session {
     /// A stream without meaning: our close frame, unless it was sent before.
     fn fault(
         &mut self,
-        (code, reason, ending): (u16, &str, Ending),
+        (code, kind): (u16, Kind),
         now: u64,
         options: &SessionOptions,
         events: &mut Vec<Event>,
@@ -152,8 +152,9 @@ impl Session {
             self.linger(now, options);
             events.push(Event::Closed(ending));
         } else {
-            self.fail_as(code, reason, now, options);
-            events.push(Event::Closed(ending));
+            frame::write_close(self.outbox.end(), code, kind.token());
+            self.linger(now, options);
+            events.push(Event::Closed(Ending::Core(kind)));
         }
     }
 
@@ -168,10 +169,7 @@ impl Session {
     ) {
         match options.kind {
             SessionKind::Echo => self.echo(text, payload, end, now, options, events),
-            _ if !text => self.haptic(payload, now, options, events),
-            // At its end, as the reference transport: until then it may break other rules.
-            _ if end => self.close_with(Kind::TextMessage, now, options),
-            _ => {}
+            _ => self.haptic(payload, now, options, events),
         }
     }
 
@@ -194,12 +192,7 @@ impl Session {
             },
         };
         let before = events.len();
-        events.extend(
-            decoder
-                .receive_data(payload)
-                .into_iter()
-                .map(Event::Frame),
-        );
+        events.extend(decoder.receive_data(payload).into_iter().map(Event::Frame));
         if let Some(fault) = decoder.fault() {
             self.close_with(fault.into(), now, options);
         } else if decoder.pending_bytes() == 0 {

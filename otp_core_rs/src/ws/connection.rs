@@ -15,9 +15,11 @@ use super::frame::{self, CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, Opcode};
 use super::utf8::Utf8;
 use super::{Fault, mask};
 
-/// What one message may cost.
+/// What one message may be.
 #[derive(Debug, Clone, Copy)]
-pub struct MessageLimits {
+pub struct MessageRules {
+    /// Whether it may be text.
+    pub text: bool,
     /// Payload bytes of all fragments.
     pub bytes_max: u64,
     /// Frames, empty ones too: they cost no bytes.
@@ -123,7 +125,7 @@ impl Connection {
     pub fn next_piece<'data>(
         &mut self,
         data: &mut &'data mut [u8],
-        limits: &MessageLimits,
+        rules: &MessageRules,
     ) -> Result<Option<Piece<'data>>, Fault> {
         loop {
             match &mut self.receiving {
@@ -131,7 +133,7 @@ impl Connection {
                     let Some(header) = self.take_header(data)? else {
                         return Ok(None);
                     };
-                    self.begin(&header, limits)?;
+                    self.begin(&header, rules)?;
                     if let Some(piece) = self.at_once() {
                         return piece.map(Some);
                     }
@@ -163,9 +165,7 @@ impl Connection {
     /// Whether a message or a frame has begun and is not over.
     #[must_use]
     pub fn is_amid(&self) -> bool {
-        self.text.is_some()
-            || self.header_bytes > 0
-            || !matches!(self.receiving, Receiving::Header)
+        self.text.is_some() || self.header_bytes > 0 || !matches!(self.receiving, Receiving::Header)
     }
 
     /// Reads a header that may be cut anywhere; what is cut off is kept.
@@ -190,29 +190,29 @@ impl Connection {
     }
 
     /// Checks a header against the message under way and the limits, before any payload.
-    fn begin(&mut self, header: &Header, limits: &MessageLimits) -> Result<(), Fault> {
+    fn begin(&mut self, header: &Header, rules: &MessageRules) -> Result<(), Fault> {
         self.mask = header.mask;
         self.mask_offset = 0;
         self.missing = header.payload_bytes;
         if header.opcode.is_control() {
-            self.receiving =
-                Receiving::Control(header.opcode, Box::new(ControlPayload::new()));
+            self.receiving = Receiving::Control(header.opcode, Box::new(ControlPayload::new()));
             return Ok(());
         }
         match (header.opcode, self.text) {
+            (Opcode::Text, _) if !rules.text => return Err(Fault::Text),
             (Opcode::Continuation, None) => {
-                return Err(Fault::Protocol("unexpected CONTINUATION"));
+                return Err(Fault::Protocol("a continuation of nothing"));
             }
             (Opcode::Continuation, Some(_)) => {}
-            (_, Some(_)) => return Err(Fault::Protocol("expected CONTINUATION")),
+            (_, Some(_)) => return Err(Fault::Protocol("a message inside a message")),
             (opcode, None) => self.text = Some(opcode == Opcode::Text),
         }
         self.message_bytes = self.message_bytes.saturating_add(header.payload_bytes);
         self.fragments += 1;
-        if self.message_bytes > limits.bytes_max {
+        if self.message_bytes > rules.bytes_max {
             return Err(Fault::MessageTooLarge);
         }
-        if self.fragments > limits.fragments_max {
+        if self.fragments > rules.fragments_max {
             return Err(Fault::TooManyFragments);
         }
         self.fin = header.fin;
@@ -286,12 +286,12 @@ fn check_close(payload: &[u8]) -> Result<(), Fault> {
     let [high, low, reason @ ..] = payload else {
         return match payload {
             [] => Ok(()),
-            _ => Err(Fault::Protocol("CLOSE with 1 byte payload")),
+            _ => Err(Fault::Protocol("a close code of one byte")),
         };
     };
     match u16::from_be_bytes([*high, *low]) {
         1000..=1003 | 1007..=1014 | 3000..=4999 => {}
-        _ => return Err(Fault::Protocol("CLOSE with invalid code")),
+        _ => return Err(Fault::Protocol("a close code that must not be sent")),
     }
     match std::str::from_utf8(reason) {
         Ok(_) => Ok(()),

@@ -16,11 +16,7 @@ pub fn apply(data: &mut [u8], key: [u8; 4], offset: usize) {
             chunk.copy_from_slice(&(u64::from_ne_bytes(bytes) ^ word).to_ne_bytes());
         }
     }
-    for (byte, key_byte) in words
-        .into_remainder()
-        .iter_mut()
-        .zip(turned.iter().cycle())
-    {
+    for (byte, key_byte) in words.into_remainder().iter_mut().zip(turned.iter().cycle()) {
         *byte ^= key_byte;
     }
 }

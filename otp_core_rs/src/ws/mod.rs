@@ -28,10 +28,12 @@ pub const INVALID_PAYLOAD: u16 = 1007;
 /// How a peer broke the WebSocket protocol or a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// A breach of RFC 6455, in words for the engineer at the other end: close code 1002.
+    /// A breach of RFC 6455, in words: close code 1002.
     Protocol(&'static str),
     /// Text or a close reason that is not UTF-8: close code 1007.
     NotUtf8,
+    /// Text where only bytes are spoken: close code 1003.
+    Text,
     /// A message beyond the limit in bytes: close code 1009.
     MessageTooLarge,
     /// A message in more fragments than the limit: close code 1008.

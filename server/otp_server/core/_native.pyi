@@ -248,12 +248,8 @@ class ReactorBatch:
         """Connections that are gone, each once, and why: ``peer`` or the close reason."""
 
     @property
-    def stalled(self) -> int:
-        """Connections whose upgrade took too long."""
-
-    @property
-    def refused(self) -> int:
-        """Connections that sent no upgrade request."""
+    def dropped(self) -> int:
+        """Connections that ended without an upgrade: no request, or none in time."""
 
     @property
     def panics(self) -> int:
@@ -305,6 +301,9 @@ class Reactor:
 
     def close_all(self, code: int, reason: str) -> None:
         """Close every connection, in steps, one a poll."""
+
+    def abandon(self) -> list[int]:
+        """Drop every connection without a word; those that were in a batch and not closed."""
 
     def stop_accepting(self) -> None:
         """Close the listener; connections stay. Idempotent."""

@@ -10,6 +10,7 @@ Nothing is kept here for a connection that is open: thousands of idle ones cost 
 
 from __future__ import annotations
 
+from operator import length_hint
 from typing import TYPE_CHECKING
 
 import trio
@@ -23,7 +24,7 @@ from otp_server.transport.seam import Upgrade
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from otp_server.core import ReactorBatch, ReactorListener
+    from otp_server.core import Frame, ReactorBatch, ReactorListener
     from otp_server.telemetry import Metrics
     from otp_server.transport.options import LinkOptions
     from otp_server.transport.seam import FaceSide
@@ -106,6 +107,7 @@ class NativeTransport:
                 tasks.cancel_scope.cancel()
         finally:
             self._reactor = None  # and with it every socket
+            self._closed([(number, "peer") for number in reactor.abandon()])
             self._metrics.connections.set(0)
 
     def stop_accepting(self) -> None:
@@ -146,13 +148,11 @@ class NativeTransport:
             else:
                 self._answer([(number, refusal)])
         if batch.frames:
-            self._face.received(batch.frames)
+            self._received(batch.frames)
         if batch.closed:
             self._closed(batch.closed)
-        if batch.stalled:
-            self._metrics.upgrades.labels(outcome="stalled").inc(batch.stalled)
-        if batch.refused:
-            self._metrics.upgrades.labels(outcome="refused").inc(batch.refused)
+        if batch.dropped:
+            self._metrics.upgrades.labels(outcome="dropped").inc(batch.dropped)
         if batch.panics:
             self._metrics.crashes.labels(where="device_connection").inc(batch.panics)
             log.error("the core lost device connections to a bug", count=batch.panics)
@@ -164,6 +164,38 @@ class NativeTransport:
             return ErrorKind.NOT_FOUND
         return None
 
+    def _received(self, frames: list[tuple[int, Frame]]) -> None:
+        """Hand frames over; a bug of the face costs the connection whose frame it was."""
+        rest = iter(frames)
+        while left := length_hint(rest):
+            try:
+                self._face.received(rest)
+            except Exception:
+                self._note_crash()
+                log.exception("taking frames failed")
+                if length_hint(rest) == left:
+                    next(rest)
+                number, _ = frames[len(frames) - length_hint(rest) - 1]
+                self.close_many([(number, ErrorKind.INTERNAL)])
+            else:
+                return
+
+    def _tell_closed(self, connections: Sequence[int]) -> None:
+        rest = iter(connections)
+        while left := length_hint(rest):
+            try:
+                self._face.closed(rest)
+            except Exception:
+                self._note_crash()
+                log.exception("a connection's end was not taken")
+                if length_hint(rest) == left:
+                    next(rest)
+            else:
+                return
+
+    def _note_crash(self) -> None:
+        self._metrics.crashes.labels(where="device_connection").inc()
+
     def _closed(self, connections: Sequence[tuple[int, str]]) -> None:
         gone = []
         for number, kind in connections:
@@ -172,8 +204,7 @@ class NativeTransport:
             else:
                 self._metrics.closes.labels(kind=kind).inc()
                 gone.append(number)
-        if gone:
-            self._face.closed(gone)
+        self._tell_closed(gone)
 
     async def _decide(self, reactor: Reactor) -> None:
         """Ask the face about upgrades, all that wait in one question."""
@@ -181,15 +212,21 @@ class NativeTransport:
             await self._upgrades_came.wait()
             self._upgrades_came = trio.Event()
             upgrades, self._upgrades = self._upgrades, []
-            verdicts: Sequence[ErrorKind | None] = [ErrorKind.INTERNAL] * len(upgrades)
-            try:
-                verdicts = await self._face.admit(upgrades)
-            except Exception:
-                self._metrics.crashes.labels(where="device_connection").inc()
-                log.exception("deciding upgrades failed", count=len(upgrades))
-            numbers = [upgrade.connection for upgrade in upgrades]
-            self._answer(list(zip(numbers, verdicts, strict=True)))
+            self._answer(await self._admit(upgrades))
             self._look_again(reactor)
+
+    async def _admit(self, upgrades: Sequence[Upgrade]) -> list[tuple[int, ErrorKind | None]]:
+        """The face's verdicts; a bug of the face costs the upgrade it has with, and no other."""
+        numbers = [upgrade.connection for upgrade in upgrades]
+        try:
+            return list(zip(numbers, await self._face.admit(upgrades), strict=True))
+        except Exception:
+            if len(upgrades) > 1:
+                log.warning("upgrades are decided one by one", count=len(upgrades))
+                return [verdict for one in upgrades for verdict in await self._admit([one])]
+            self._note_crash()
+            log.exception("an upgrade was not decided")
+            return [(numbers[0], ErrorKind.INTERNAL)]
 
     def _answer(self, verdicts: Sequence[tuple[int, ErrorKind | None]]) -> None:
         """Pass the face's verdicts on; who left meanwhile was let in all the same, and is gone."""
@@ -199,30 +236,28 @@ class NativeTransport:
         gone = []
         for number, refusal in verdicts:
             self._deciding.discard(number)
-            outcome = "accepted" if refusal is None else "refused"
-            self._metrics.upgrades.labels(outcome=outcome).inc()
             if number not in self._died_deciding:
+                outcome = "accepted" if refusal is None else "refused"
+                self._metrics.upgrades.labels(outcome=outcome).inc()
                 responses.append((number, None if refusal is None else _response(refusal)))
                 continue
             self._died_deciding.discard(number)
+            self._metrics.upgrades.labels(outcome="dropped").inc()
             if refusal is None:
                 self._metrics.closes.labels(kind="peer").inc()
                 gone.append(number)
         self._reactor.decide_many(responses, _now_ms())
-        if gone:
-            self._face.closed(gone)
+        self._tell_closed(gone)
 
 
 def _response(refusal: ErrorKind) -> bytes:
     """The HTTP answer that refuses an upgrade."""
     body = f"{refusal.token}: {refusal.text}\n"
-    realm = (
-        'www-authenticate: Bearer realm="device"\r\n' if refusal is ErrorKind.UNAUTHORIZED else ""
-    )
-    return (
-        f"HTTP/1.1 {refusal.http_status} \r\ncontent-type: text/plain\r\ncache-control: no-store\r\n"
-        f"{realm}Content-length: {len(body)}\r\n\r\n{body}"
-    ).encode()
+    headers = ["content-type: text/plain", "cache-control: no-store"]
+    if refusal is ErrorKind.UNAUTHORIZED:
+        headers.append('www-authenticate: Bearer realm="device"')
+    lines = [f"HTTP/1.1 {refusal.http_status} ", *headers, f"Content-length: {len(body)}", "", body]
+    return "\r\n".join(lines).encode()
 
 
 def _ms(seconds: float) -> int:

@@ -6,9 +6,12 @@ import resource
 import socket
 import ssl
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from otp_server.core import ReactorListener
 from otp_server.errors import ConfigError
+
+if TYPE_CHECKING:
+    from otp_server.core import ReactorListener
 
 BACKLOG = 4096
 _DESCRIPTORS_KEPT = 64
@@ -55,6 +58,8 @@ def open_listener(host: str, port: int) -> socket.socket:
 
 def open_reactor_listener(host: str, port: int, *, reuse_port: bool = False) -> ReactorListener:
     """The same for the core's reactor. ``reuse_port`` lets other processes listen there too."""
+    from otp_server.core import ReactorListener  # noqa: PLC0415 - Linux only
+
     _, address = _resolve(host, port)
     try:
         return ReactorListener(address[0], port, backlog=BACKLOG, reuse_port=reuse_port)

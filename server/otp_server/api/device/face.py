@@ -29,7 +29,7 @@ from otp_server.errors import ErrorKind, StoreUnavailable, WireError
 from otp_server.telemetry import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from otp_server.domain.address import Network
     from otp_server.domain.device import Device
@@ -166,7 +166,7 @@ class DeviceFace:
         session.device_id = found.device_id
         return None
 
-    def closed(self, connections: Sequence[int]) -> None:
+    def closed(self, connections: Iterable[int]) -> None:
         """Forget connections that are gone."""
         for connection in connections:
             session = self._sessions.pop(connection, None)
@@ -227,7 +227,7 @@ class DeviceFace:
 
     # --- frames ---------------------------------------------------------------------------
 
-    def received(self, frames: Sequence[tuple[int, Frame]]) -> None:
+    def received(self, frames: Iterable[tuple[int, Frame]]) -> None:
         """Frames, in the order they came on each connection. Never blocks."""
         for connection, frame in frames:
             session = self._sessions.get(connection)
