@@ -24,15 +24,16 @@ from otp_server.core import FrameDecoder
 from otp_server.errors import ErrorKind
 from otp_server.telemetry import get_logger
 from otp_server.transport.guard import GuardedStream
-from otp_server.transport.options import OUTBOX_BYTES_MAX
+from otp_server.transport.options import OUTBOX_BYTES_MAX, LinkOptions
 from otp_server.transport.seam import Upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from otp_server.telemetry import Metrics
-    from otp_server.transport.options import LinkOptions
     from otp_server.transport.seam import FaceSide
+
+__all__ = ["OUTBOX_BYTES_MAX", "LinkOptions", "WebSocketTransport", "peer_of"]
 
 _RECEIVE_BYTES = 4096
 
