@@ -5,8 +5,8 @@
 //! the GIL.
 //!
 //! The module declares `gil_used = false`: without `unsafe` there is no data race to protect
-//! against. `FrameDecoder`, `SlidingWindows` and `Reactor` are mutable and belong to one task at a
-//! time; two threads inside one object get a `RuntimeError` from PyO3's borrow check.
+//! against. `FrameDecoder`, `SlidingWindows`, `PresenceTable` and `Reactor` are mutable and belong to one
+//! task at a time; two threads inside one object get a `RuntimeError` from PyO3's borrow check.
 
 use pyo3::pymodule;
 
@@ -15,6 +15,7 @@ mod frames;
 mod integers;
 mod limits;
 mod passcodes;
+mod presence;
 #[cfg(target_os = "linux")]
 mod reactor;
 
@@ -30,6 +31,8 @@ mod _native {
     use super::limits::SlidingWindows;
     #[pymodule_export]
     use super::passcodes::{Keyring, Passcode, verify_digest};
+    #[pymodule_export]
+    use super::presence::PresenceTable;
     #[cfg(target_os = "linux")]
     #[pymodule_export]
     use super::reactor::{Reactor, ReactorBatch, ReactorListener, ReactorOptions};

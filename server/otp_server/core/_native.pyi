@@ -10,6 +10,7 @@ __all__ = [
     "FrameFault",
     "Keyring",
     "Passcode",
+    "PresenceTable",
     "Reactor",
     "ReactorBatch",
     "ReactorListener",
@@ -183,6 +184,34 @@ class SlidingWindows:
         ``at_ms`` is what ``reserve`` was given. Had time stepped back, the charge stands at a later
         instant; so the earliest charge not before ``at_ms`` is the one given back.
         """
+
+    def __len__(self) -> int: ...
+
+# --- who is connected ----------------------------------------------------------------------------
+
+@final
+class PresenceTable:
+    """For each connection its device, since when, and from which address; about 80 bytes each."""
+
+    def __new__(cls) -> PresenceTable: ...
+    def hold(self, address: str) -> int:
+        """Count one more connection of an address: how many there are now."""
+
+    def release(self, address: str) -> None:
+        """Count one less."""
+
+    def arrive(self, connection: int, device_id: str, address: str | None, now_ms: int) -> None:
+        """Note a connection's device; a held ``address`` is released when it leaves."""
+
+    def leave(self, connection: int) -> bool:
+        """Forget a connection; whether it was known."""
+
+    def device_of(self, connection: int) -> str | None: ...
+    def connections_of(self, device_id: str) -> list[int]:
+        """Oldest first."""
+
+    def since_ms(self, device_id: str) -> int | None:
+        """When the device's oldest connection came."""
 
     def __len__(self) -> int: ...
 
