@@ -98,6 +98,7 @@ fn breaches_of_the_protocol_are_faults() {
         [client_frame(0x02, b""), client_frame(0x82, b"")].concat(),
         vec![0x82, 0xfe, 0x00, 0x7d, 0, 0, 0, 0], // lengths longer than needed
         vec![0x82, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0],
+        [&[0x82, 0xff][..], &[0xff; 8], &[0; 4]].concat(), // its highest bit set
         client_frame(0x88, &[3]), // close codes
         client_frame(0x88, &1005_u16.to_be_bytes()),
         client_frame(0x88, &999_u16.to_be_bytes()),
@@ -116,7 +117,7 @@ fn breaches_of_the_protocol_are_faults() {
 fn limits_are_checked_on_the_header() {
     let announced = [0x82, 0xfe, 0x00, 0x7e, 0, 0, 0, 0]; // 126 bytes, none of them there
     assert_eq!(fault_of(&announced), Some(Fault::MessageTooLarge));
-    let huge = [0x82, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let huge = [0x82, 0xff, 0x7f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     assert_eq!(fault_of(&huge), Some(Fault::MessageTooLarge));
     let halves = [client_frame(0x02, &[0; 60]), client_frame(0x80, &[0; 60])].concat();
     assert_eq!(fault_of(&halves), Some(Fault::MessageTooLarge));

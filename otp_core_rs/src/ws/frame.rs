@@ -142,6 +142,9 @@ fn payload_bytes(length: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, Fault>
                 return Ok(None);
             };
             let length = u64::from_be_bytes(*bytes);
+            if length >> 63 != 0 {
+                return Err(Fault::Protocol("a length with its highest bit set"));
+            }
             if length <= u64::from(u16::MAX) {
                 return Err(Fault::Protocol("a length longer than needed"));
             }

@@ -143,6 +143,7 @@ def test_all_findings_at_once() -> None:
     )
     assert [finding.where for finding in check_config(config)] == [
         "device.code_length_max",
+        "device.listen",
         "store.url",
         "device.listen",
         "http.listen",
