@@ -4,6 +4,7 @@
 
     OtpServerError
     ├── ConfigError          key, why, how to mend it
+    ├── CoreBug              the Rust core panicked; costs one call
     ├── WireError            a message of the peer that cannot be read; its kind
     ├── LimiterFull          a bounded table has no room for one more key
     └── StoreError           the store did not do it
@@ -101,6 +102,10 @@ class OtpServerError(Exception):
 
 class ConfigError(OtpServerError):
     """The configuration cannot be used; the message names each key, why, and what to do."""
+
+
+class CoreBug(OtpServerError):
+    """The Rust core panicked: a bug of ours. The object it was called on must be dropped."""
 
 
 class WireError(OtpServerError):

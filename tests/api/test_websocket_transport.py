@@ -13,6 +13,7 @@ from typing import Self
 
 import pytest
 import trio
+
 from otp_server.core import Frame
 from otp_server.errors import ErrorKind
 from otp_server.telemetry import Metrics

@@ -170,9 +170,9 @@ def make_app(name: str, options: WebOptions, metrics: Metrics) -> QuartTrio:
         return response
 
     @app.errorhandler(Exception)
-    async def on_crash(_error: Exception) -> Response:
+    async def on_crash(error: Exception) -> Response:
         metrics.crashes.labels(where="http").inc()
-        log.exception("request failed")
+        log.error("request failed", exc_info=error)
         return problem(ErrorKind.INTERNAL)
 
     return app
