@@ -77,7 +77,7 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("secret", SHAPES.values(), ids=SHAPES)
 def test_hides_by_shape_wherever_it_stands(secret: str, stream: io.StringIO) -> None:
     log = get_logger("a.module")
-    log.info("seen " + secret + " here")
+    log.info("seen %s here" % secret)  # noqa: G002, UP031 - on purpose
     log.info("seen", why=f"it was {secret}.")
     log.debug("seen", deep={"list": [secret, {"inner": (secret,)}], secret: 1})
     log.warning("seen %s", secret)
