@@ -49,7 +49,7 @@ class Face:
     asked: trio.Event = field(default_factory=trio.Event)
     go_on: trio.Event | None = None
     verdict: Callable[[], list[ErrorKind | None]] = lambda: [None]
-    on_closed: Callable[[], None] = lambda: None
+    on_closed: Callable[[], object] = lambda: None
 
     async def admit(self, upgrades: Sequence[Upgrade]) -> list[ErrorKind | None]:
         self.asked.set()

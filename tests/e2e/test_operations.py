@@ -14,9 +14,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import apsw
 import httpx2
 import pytest
 
@@ -31,6 +33,7 @@ from tests.support.raw_websocket import (
     encode_ws_frame,
     open_socket,
     refused_upgrade,
+    reset,
     upgrade_request,
 )
 from tests.support.server_process import COMMAND, ServerProcess
@@ -155,16 +158,36 @@ def test_drain_says_1001_and_ends_well(fresh: ServerProcess) -> None:
     assert_quiet(fresh)
 
 
-def test_drain_gives_the_answers_owed(fresh: ServerProcess) -> None:
-    [device] = add_devices(fresh, 1)
-    with connect(fresh.device_url, device.token) as raw:
-        raw.send_raw(4 * encode_ws_frame(OTP_REQUEST))
-        first = raw.read_answer()
-        begin_drain(fresh)
-        answers = [first, *(raw.read_answer() for _ in range(3))]
-        assert [answer.error for answer in answers] == 4 * [""]
-        assert raw.read_close() == Closed(1001, "draining")
-    assert wait_exit(fresh, DRAIN_S + 5) == 0
+def test_drain_gives_the_answers_owed(tmp_path: Path) -> None:
+    patient = ServerProcess(
+        tmp_path / "server", environment={"OTP_SERVER_SERVER__DRAIN_S": "30"}
+    ).start()
+    try:
+        [device] = add_devices(patient, 1)
+        asked = 'otp_device_frames_total{kind="otp_request"}'
+        with connect(patient.device_url, device.token) as raw:
+            with locked(patient):
+                raw.send_raw(4 * encode_ws_frame(OTP_REQUEST))
+                wait_until(lambda: metric(patient.ops_url, asked) == 4, 3, "requests received")
+                begin_drain(patient)
+                wait_until(lambda: is_draining(patient), 3, "readiness says draining")
+            assert [raw.read_answer().error for _ in range(4)] == 4 * [""]
+            assert raw.read_close() == Closed(1001, "draining")
+        assert wait_exit(patient, 30) == 0
+    finally:
+        kill(patient)
+
+
+@contextmanager
+def locked(server: ServerProcess) -> Iterator[None]:
+    """Nobody else can write to the server's database."""
+    connection = apsw.Connection(str(server.data_dir / "otp.db"))
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
+    finally:
+        connection.close()
 
 
 def test_drain_answers_the_http_request_in_flight(fresh: ServerProcess) -> None:
@@ -251,6 +274,34 @@ def test_revoking_closes_within_a_second(running_server: ServerProcess) -> None:
         assert second.read_close(within_s=1) == Closed(4002, "unauthorized")
         assert time.monotonic() - revoked < 1
         other.get_code()
+
+
+# --- rude clients of HTTP -------------------------------------------------------------------------
+
+RUDE = {
+    "nothing": b"",
+    "half a line": b"GET /dev",
+    "half a head": b"GET /device/server-time HTTP/1.1\r\nHost: x\r\n",
+    "half a body": b"POST /device/otp/confirm HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+    "a whole request": b"GET /device/server-time HTTP/1.1\r\nHost: x\r\n\r\n",
+    "an upgrade and more": b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
+    b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAA\r\n\r\nx",
+    "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00",
+}
+
+
+def test_http_clients_that_vanish_are_survived(fresh: ServerProcess) -> None:
+    served = (f"{fresh.http_url}/device/server-time", f"{fresh.ops_url}/livez")
+    for url in served:
+        for data in RUDE.values():
+            for leave in (socket.socket.close, reset):
+                client = open_socket(url)
+                client.sendall(data)
+                get(url)  # by now the server has read it
+                leave(client)
+                assert [get(url).status_code for url in served] == [200, 200]
+    assert metric(fresh.ops_url, 'otp_handler_crashes_total{where="http"}') == 0
+    assert fresh.stop() == 0
 
 
 # --- the machine's limits -------------------------------------------------------------------------
