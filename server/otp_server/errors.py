@@ -132,4 +132,9 @@ class StoreTooOld(StoreError):
 
 
 class AlreadyExists(StoreError):
-    """A name or key that must be unique is taken; the message names it."""
+    """Something that must be unique is taken: ``what`` (a column's name) with ``value``."""
+
+    def __init__(self, what: str, value: str) -> None:
+        super().__init__(f"{what} {value!r} is taken: choose another")
+        self.what = what
+        self.value = value
