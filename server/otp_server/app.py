@@ -262,8 +262,7 @@ async def _drain_devices(face: DeviceFace, transport: DeviceTransport, drain_s: 
     face.drain()
     transport.stop_accepting()
     with trio.move_on_after(drain_s / 2):
-        while face.unanswered:
-            await trio.sleep(0.01)
+        await face.wait_answered()
     transport.close_all(ErrorKind.DRAINING)
 
 

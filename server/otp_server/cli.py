@@ -1,7 +1,8 @@
 """The commands of ``otp-server``. The only module that exits the process.
 
 Every verb takes ``--config FILE``; those that print data take ``--json`` and then print one JSON
-object on standard output. Errors go to standard error, say what to do, and exit 1 (bad arguments: 2).
+object on standard output. Errors go to standard error, say what to do, and exit 1; bad arguments
+exit 2.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@
 
     OtpServerError
     ├── ConfigError          key, why, how to mend it
+    ├── CoreBug              the Rust core panicked; costs one call
     ├── WireError            a message of the peer that cannot be read; its kind
     ├── LimiterFull          a bounded table has no room for one more key
     └── StoreError           the store did not do it
@@ -103,6 +104,10 @@ class ConfigError(OtpServerError):
     """The configuration cannot be used; the message names each key, why, and what to do."""
 
 
+class CoreBug(OtpServerError):
+    """The Rust core panicked: a bug of ours. The object it was called on must be dropped."""
+
+
 class WireError(OtpServerError):
     """A protobuf message of the peer cannot be read; raised by the Rust core."""
 
@@ -127,4 +132,9 @@ class StoreTooOld(StoreError):
 
 
 class AlreadyExists(StoreError):
-    """A name or key that must be unique is taken; the message names it."""
+    """Something that must be unique is taken: ``what`` (a column's name) with ``value``."""
+
+    def __init__(self, what: str, value: str) -> None:
+        super().__init__(f"{what} {value!r} is taken: choose another")
+        self.what = what
+        self.value = value

@@ -10,6 +10,7 @@ import trio
 
 from otp_server.api.device.http import DeviceHttp, DeviceHttpOptions
 from otp_server.api.web import WebOptions, make_app
+from otp_server.core import panic_on_purpose
 from otp_server.domain.address import parse_networks
 from otp_server.domain.outcome import Issued
 from otp_server.stores import open_store
@@ -203,10 +204,13 @@ async def test_unknown_paths_are_problems(site: Site) -> None:
     assert (await response.get_json())["type"] == "urn:otp-server:error:not_found"
 
 
+@pytest.mark.parametrize("where", ["python", "rust"])
 async def test_a_crash_is_one_500_and_says_nothing(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: Site, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     async def crash(_attempts: object) -> None:
+        if where == "rust":
+            panic_on_purpose()
         raise RuntimeError("SELECT secret FROM table")
 
     with monkeypatch.context() as patch:

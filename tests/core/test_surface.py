@@ -6,8 +6,11 @@ import importlib.metadata
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from otp_server import core
 from otp_server.core import _native
+from otp_server.errors import CoreBug
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,3 +39,9 @@ def test_classes_are_final_and_name_their_module() -> None:
             except TypeError:
                 continue
             raise AssertionError(f"{name} can be subclassed")
+
+
+def test_a_panic_of_the_core_is_an_exception_like_others() -> None:
+    """Requirement 91: PyO3's own PanicException would pass every last-resort handler."""
+    with pytest.raises(CoreBug):
+        core.panic_on_purpose()

@@ -144,7 +144,8 @@ def codes_in(database: Path, state: str) -> int:
         [[count]] = connection.execute(
             "SELECT count(*) FROM device_codes WHERE state = ?", (state,)
         ).fetchall()
-        return int(count)
+        assert isinstance(count, int)
+        return count
 
 
 # --- stalls -------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+use super::errors::guarded;
 use crate::presence;
 
 /// Who is connected: for each connection its device, since when, and from which address.
@@ -16,23 +17,29 @@ impl PresenceTable {
     }
 
     /// Count one more connection of an address.
-    fn hold(&mut self, address: &str) -> u32 {
-        self.0.hold(address)
+    fn hold(&mut self, address: &str) -> PyResult<u32> {
+        guarded(|| Ok(self.0.hold(address)))
     }
 
     /// Count one less.
-    fn release(&mut self, address: &str) {
-        self.0.release(address);
+    fn release(&mut self, address: &str) -> PyResult<()> {
+        guarded(|| {
+            self.0.release(address);
+            Ok(())
+        })
     }
 
     /// Note a connection's device.
-    fn arrive(&mut self, connection: u64, device_id: &str, address: Option<&str>, now_ms: i64) {
-        self.0.arrive(connection, device_id, address, now_ms);
+    fn arrive(&mut self, connection: u64, device_id: &str, address: Option<&str>, now_ms: i64) -> PyResult<()> {
+        guarded(|| {
+            self.0.arrive(connection, device_id, address, now_ms);
+            Ok(())
+        })
     }
 
     /// Forget a connection; whether it was known.
-    fn leave(&mut self, connection: u64) -> bool {
-        self.0.leave(connection)
+    fn leave(&mut self, connection: u64) -> PyResult<bool> {
+        guarded(|| Ok(self.0.leave(connection)))
     }
 
     /// The device of a connection.

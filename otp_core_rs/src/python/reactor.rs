@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
+use super::errors::guarded;
 use super::frames::Frame;
 use crate::reactor::{self, Id};
 use crate::session::{SessionKind, SessionOptions};
@@ -167,33 +168,42 @@ impl Reactor {
     /// Do what can be done without waiting.
     fn poll(&mut self, py: Python<'_>, now_ms: u64, time_us: u64) -> PyResult<ReactorBatch> {
         let time = Duration::from_micros(time_us);
-        let batch = py.detach(|| self.0.poll(now_ms, time))?;
+        let batch = guarded(|| Ok(py.detach(|| self.0.poll(now_ms, time))))??;
         to_python(py, batch)
     }
 
     /// None lets a connection in; bytes are the HTTP response that refuses it.
     #[expect(clippy::needless_pass_by_value, reason = "PyO3 hands over owned views")]
-    fn decide_many(&mut self, verdicts: Vec<(u64, Option<PyBackedBytes>)>, now_ms: u64) {
+    fn decide_many(&mut self, verdicts: Vec<(u64, Option<PyBackedBytes>)>, now_ms: u64) -> PyResult<()> {
         let verdicts = verdicts
             .iter()
             .map(|(id, refusal)| (Id(*id), refusal.as_deref()));
-        self.0.decide_many(verdicts, now_ms);
+        guarded(|| {
+            self.0.decide_many(verdicts, now_ms);
+            Ok(())
+        })
     }
 
     /// Send messages.
     #[expect(clippy::needless_pass_by_value, reason = "PyO3 hands over owned views")]
-    fn send_many(&mut self, messages: Vec<(u64, PyBackedBytes)>, now_ms: u64) {
+    fn send_many(&mut self, messages: Vec<(u64, PyBackedBytes)>, now_ms: u64) -> PyResult<()> {
         let messages = messages.iter().map(|(id, message)| (Id(*id), &**message));
-        self.0.send_many(messages, now_ms);
+        guarded(|| {
+            self.0.send_many(messages, now_ms);
+            Ok(())
+        })
     }
 
     /// Close connections.
     #[expect(clippy::needless_pass_by_value, reason = "PyO3 hands over owned views")]
-    fn close_many(&mut self, closes: Vec<(u64, u16, PyBackedStr)>, now_ms: u64) {
+    fn close_many(&mut self, closes: Vec<(u64, u16, PyBackedStr)>, now_ms: u64) -> PyResult<()> {
         let closes = closes
             .iter()
             .map(|(id, code, reason)| (Id(*id), *code, &**reason));
-        self.0.close_many(closes, now_ms);
+        guarded(|| {
+            self.0.close_many(closes, now_ms);
+            Ok(())
+        })
     }
 
     /// Close all connections, in steps, one a poll.

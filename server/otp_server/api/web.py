@@ -96,6 +96,8 @@ def problem(kind: ErrorKind, detail: str = "", *, retry_after_ms: int = 0) -> Re
         response.headers["Retry-After"] = str(-(-retry_after_ms // _MS))
     elif kind is ErrorKind.UNAVAILABLE:
         response.headers["Retry-After"] = "1"
+    if kind is ErrorKind.TOO_LARGE:
+        response.headers["Connection"] = "close"  # the rest of the body is not awaited
     if kind is ErrorKind.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="otp-server"'
     return response
@@ -140,6 +142,11 @@ def make_app(name: str, options: WebOptions, metrics: Metrics) -> QuartTrio:
     app.config["MAX_CONTENT_LENGTH"] = options.body_bytes_max
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
 
+    @app.before_request
+    async def read_body() -> None:
+        # Answered before its body is in, a request can hang the connection's next one (Hypercorn).
+        await request.get_data(as_text=False)
+
     @app.after_request
     async def finish(response: Response) -> Response:
         response.headers["Cache-Control"] = "no-store"
@@ -170,9 +177,9 @@ def make_app(name: str, options: WebOptions, metrics: Metrics) -> QuartTrio:
         return response
 
     @app.errorhandler(Exception)
-    async def on_crash(_error: Exception) -> Response:
+    async def on_crash(error: Exception) -> Response:
         metrics.crashes.labels(where="http").inc()
-        log.exception("request failed")
+        log.error("request failed", exc_info=error)
         return problem(ErrorKind.INTERNAL)
 
     return app

@@ -23,12 +23,16 @@ __all__ = [
     "encode_frame",
     "encode_otp_code",
     "encode_otp_error",
+    "panic_on_purpose",
     "verify_digest",
 ]
 
 __version__: Final[str]
 ERROR_KINDS: Final[tuple[str, ...]]
 """The tokens of ``proto/errors.toml`` that the core itself names."""
+
+def panic_on_purpose() -> None:
+    """Panic in Rust; every panic of the core arrives as CoreBug, and this one in a test."""
 
 # --- frames: proto/device-frames.md ---------------------------------------------------------
 

@@ -63,7 +63,7 @@ def plan(seed: int, *, rounds: int, devices: int, operations: int) -> list[Round
                 tuple(_act(source) for _ in range(2 * events // devices + 4))
                 for _ in range(devices)
             ),
-            kill_at=source.randint(events // 2, events * 3 // 2),
+            kill_at=source.randint(events * 3 // 4, events * 5 // 4),
             keep=source.randrange(STALE_SHARE),
         )
         for _ in range(rounds)

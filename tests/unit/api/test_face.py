@@ -10,7 +10,7 @@ import trio
 
 from otp_server.api.device.face import DeviceFace, FaceOptions, FaceServices
 from otp_server.api.device.sessions import SLOTS_MAX
-from otp_server.core import FrameDecoder, Passcode, encode_frame
+from otp_server.core import FrameDecoder, Passcode, encode_frame, panic_on_purpose
 from otp_server.domain.challenge import Route
 from otp_server.domain.outcome import Confirmed
 from otp_server.errors import ErrorKind, StoreUnavailable
@@ -203,7 +203,7 @@ async def test_each_request_has_its_own_deadline(
     assert await stage.confirm(otp)
 
 
-async def test_a_bug_in_issuing_is_answered_and_survived(
+async def test_a_panic_in_issuing_is_answered_and_survived(
     autojump_clock: MockClock,
     make_stage: MakeStage,
     monkeypatch: pytest.MonkeyPatch,
@@ -212,7 +212,7 @@ async def test_a_bug_in_issuing_is_answered_and_survived(
     connection = await stage.connect((await stage.device())[1])
 
     async def crash(_batch: object) -> list[object]:
-        raise ZeroDivisionError
+        panic_on_purpose()
 
     with monkeypatch.context() as patch:
         patch.setattr(stage.store, "issue_device_codes", crash)

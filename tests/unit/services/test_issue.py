@@ -138,3 +138,11 @@ async def test_codes_of_an_old_key_still_confirm_and_stay_unique() -> None:
     again = Attempt(Passcode.from_text(code.passcode.reveal(), "numeric"), Route.V1, "a")
     assert isinstance((await stranger.confirm.confirm_many([again]))[0], Refused)
     assert not isinstance((await new.confirm.confirm_many([again]))[0], Refused)
+
+
+async def test_challenge_ids_are_128_random_bits() -> None:
+    world = World()
+    outcomes = await world.issue.issue_many(await devices(world, 20))
+    ids = [outcome.challenge_id for outcome in outcomes if isinstance(outcome, Issued)]
+    assert len(set(ids)) == 20
+    assert {len(challenge_id) for challenge_id in ids} == {16}

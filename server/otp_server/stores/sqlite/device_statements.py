@@ -35,7 +35,7 @@ def add_device(connection: apsw.Connection, device: Device) -> None:
     for column, value in (("device_id", device.device_id), ("device_key", device.device_key)):
         query = f"SELECT 1 FROM devices WHERE {column} = ?"  # noqa: S608 - one of two words above
         if connection.execute(query, (value,)).fetchone() is not None:
-            raise AlreadyExists(f"{column} {value!r} is taken")
+            raise AlreadyExists(column, value)
     connection.execute(
         _INSERT_DEVICE,
         (
@@ -89,7 +89,7 @@ def add_organisation(connection: apsw.Connection, name: str, created_at_ms: int)
     """Insert, or AlreadyExists."""
     taken = connection.execute("SELECT 1 FROM organisations WHERE name = ?", (name,)).fetchone()
     if taken is not None:
-        raise AlreadyExists(f"organisation {name!r} is taken")
+        raise AlreadyExists("organisation", name)
     connection.execute(
         "INSERT INTO organisations (name, created_at_ms) VALUES (?, ?)", (name, created_at_ms)
     )
