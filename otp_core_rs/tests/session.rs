@@ -14,7 +14,7 @@ const CLOSED_1000: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8];
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![
         first,
-        0x80 | u8::try_from(payload.len()).unwrap(),
+        0x80 | u8::try_from(payload.len()).expect("short"),
         0,
         0,
         0,
@@ -27,7 +27,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 fn close(code: u16, reason: &str) -> Vec<u8> {
     let mut payload = code.to_be_bytes().to_vec();
     payload.extend(reason.as_bytes());
-    let mut frame = vec![0x88, u8::try_from(payload.len()).unwrap()];
+    let mut frame = vec![0x88, u8::try_from(payload.len()).expect("short")];
     frame.extend(payload);
     frame
 }

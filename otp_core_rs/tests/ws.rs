@@ -17,10 +17,10 @@ const RULES: MessageRules = MessageRules {
 fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {
-        length @ 0..126 => frame.push(0x80 | u8::try_from(length).unwrap()),
+        length @ 0..126 => frame.push(0x80 | u8::try_from(length).expect("below 126")),
         length => {
-            frame.push(0x80 | 126);
-            frame.extend(u16::try_from(length).unwrap().to_be_bytes());
+            frame.push(0xfe);
+            frame.extend(u16::try_from(length).expect("short enough").to_be_bytes());
         }
     }
     frame.extend(KEY);
@@ -99,7 +99,7 @@ fn breaches_of_the_protocol_are_faults() {
         vec![0x82, 0xfe, 0x00, 0x7d, 0, 0, 0, 0], // lengths longer than needed
         vec![0x82, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0],
         [&[0x82, 0xff][..], &[0xff; 8], &[0; 4]].concat(), // its highest bit set
-        client_frame(0x88, &[3]), // close codes
+        client_frame(0x88, &[3]),                          // close codes
         client_frame(0x88, &1005_u16.to_be_bytes()),
         client_frame(0x88, &999_u16.to_be_bytes()),
         client_frame(0x88, &2999_u16.to_be_bytes()),
@@ -193,7 +193,7 @@ fn what_is_no_upgrade_is_told_so() {
         ("400", |lines| lines[2] = "Upgrade: h2c".into()),
         ("400", |lines| lines[3] = "Connection: keep-alive".into()),
         ("400", |lines| {
-            lines[4] = "Sec-WebSocket-Key: c2hvcnQ=".into()
+            lines[4] = "Sec-WebSocket-Key: c2hvcnQ=".into();
         }),
         ("400", |lines| lines[4] = "Sec-WebSocket-Key: ***".into()),
         ("400", |lines| drop(lines.remove(4))),
@@ -202,11 +202,11 @@ fn what_is_no_upgrade_is_told_so() {
         ("400", |lines| drop(lines.remove(5))),
         ("400", |lines| lines.push("Content-Length: 5".into())),
         ("400", |lines| {
-            lines.push("Transfer-Encoding: chunked".into())
+            lines.push("Transfer-Encoding: chunked".into());
         }),
         ("400", |lines| lines.push("X: bare\nY: line feed".into())),
         ("431", |lines| {
-            lines.extend((0..100).map(|n| format!("X-{n}: y")))
+            lines.extend((0..100).map(|n| format!("X-{n}: y")));
         }),
     ];
     for (place, (status, change)) in rows.into_iter().enumerate() {

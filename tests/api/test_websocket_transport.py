@@ -19,9 +19,9 @@ from otp_server.core import Frame
 from otp_server.errors import ErrorKind
 from otp_server.telemetry import Metrics
 from otp_server.transport.guard import GuardLimits
-from otp_server.transport.seam import DeviceTransport, Upgrade
 from otp_server.transport.native import NativeTransport
 from otp_server.transport.options import OUTBOX_BYTES_MAX, LinkOptions
+from otp_server.transport.seam import DeviceTransport, Upgrade
 from otp_server.transport.sockets import open_reactor_listener
 from otp_server.transport.websocket import WebSocketTransport
 from tests.support.observe import until

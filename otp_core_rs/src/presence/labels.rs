@@ -13,7 +13,7 @@ struct Label {
 /// Texts with a count above 0.
 #[derive(Debug, Default)]
 pub(super) struct Labels {
-    labels: Vec<Label>,
+    texts: Vec<Label>,
     free: Vec<u32>,
     index: HashTable<u32>,
     hasher: RandomState,
@@ -23,7 +23,7 @@ impl Labels {
     /// One more; the count now.
     pub(super) fn hold(&mut self, text: &str) -> u32 {
         let place = self.place_of(text).unwrap_or_else(|| self.add(text));
-        let label = &mut self.labels[place as usize];
+        let label = &mut self.texts[place as usize];
         label.count = label.count.saturating_add(1);
         label.count
     }
@@ -37,7 +37,7 @@ impl Labels {
 
     /// The same by the text's place.
     pub(super) fn release_at(&mut self, place: u32) {
-        let Some(label) = self.labels.get_mut(place as usize) else {
+        let Some(label) = self.texts.get_mut(place as usize) else {
             return;
         };
         label.count = label.count.saturating_sub(1);
@@ -56,7 +56,7 @@ impl Labels {
     pub(super) fn place_of(&self, text: &str) -> Option<u32> {
         let hash = self.hasher.hash_one(text);
         self.index
-            .find(hash, |place| &*self.labels[*place as usize].text == text)
+            .find(hash, |place| &*self.texts[*place as usize].text == text)
             .copied()
     }
 
@@ -66,16 +66,16 @@ impl Labels {
             count: 0,
         };
         let place = if let Some(place) = self.free.pop() {
-            self.labels[place as usize] = label;
+            self.texts[place as usize] = label;
             place
         } else {
-            self.labels.push(label);
-            u32::try_from(self.labels.len() - 1).unwrap_or(u32::MAX)
+            self.texts.push(label);
+            u32::try_from(self.texts.len() - 1).unwrap_or(u32::MAX)
         };
-        let (labels, hasher) = (&self.labels, &self.hasher);
+        let (texts, hasher) = (&self.texts, &self.hasher);
         self.index
             .insert_unique(self.hasher.hash_one(text), place, |place| {
-                hasher.hash_one(&*labels[*place as usize].text)
+                hasher.hash_one(&*texts[*place as usize].text)
             });
         place
     }

@@ -30,7 +30,13 @@ impl PresenceTable {
     }
 
     /// Note a connection's device.
-    fn arrive(&mut self, connection: u64, device_id: &str, address: Option<&str>, now_ms: i64) -> PyResult<()> {
+    fn arrive(
+        &mut self,
+        connection: u64,
+        device_id: &str,
+        address: Option<&str>,
+        now_ms: i64,
+    ) -> PyResult<()> {
         guarded(|| {
             self.0.arrive(connection, device_id, address, now_ms);
             Ok(())

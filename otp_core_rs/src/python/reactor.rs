@@ -174,7 +174,11 @@ impl Reactor {
 
     /// None lets a connection in; bytes are the HTTP response that refuses it.
     #[expect(clippy::needless_pass_by_value, reason = "PyO3 hands over owned views")]
-    fn decide_many(&mut self, verdicts: Vec<(u64, Option<PyBackedBytes>)>, now_ms: u64) -> PyResult<()> {
+    fn decide_many(
+        &mut self,
+        verdicts: Vec<(u64, Option<PyBackedBytes>)>,
+        now_ms: u64,
+    ) -> PyResult<()> {
         let verdicts = verdicts
             .iter()
             .map(|(id, refusal)| (Id(*id), refusal.as_deref()));

@@ -20,7 +20,6 @@ impl Id {
         self.0 as u32
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "32 bits are left")]
     const fn generation(self) -> u32 {
         (self.0 >> SLOT_BITS) as u32
     }

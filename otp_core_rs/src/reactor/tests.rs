@@ -195,7 +195,7 @@ fn closing_all_comes_in_steps_and_reaches_everybody() {
 fn a_peer_that_does_not_read_holds_a_bounded_outbox() {
     let mut served = device();
     let (_stream, id) = served.connect();
-    let message = [7; 60_000];
+    let message = vec![7; 60_000];
     for _ in 0..1_000 {
         served.reactor.send_many([(id, &message[..])], served.now);
         if served.reactor.has_more() {
@@ -212,7 +212,7 @@ fn a_peer_that_does_not_read_holds_a_bounded_outbox() {
 fn an_answer_that_waits_goes_out_when_there_is_room() {
     let mut served = device();
     let (mut stream, id) = served.connect();
-    let message = [7; 60_000];
+    let message = vec![7; 60_000];
     let mut sent = 0;
     while served
         .reactor

@@ -169,7 +169,9 @@ impl Session {
     ) {
         match options.kind {
             SessionKind::Echo => self.echo(text, payload, end, now, options, events),
-            _ => self.haptic(payload, now, options, events),
+            SessionKind::Device => self.haptic(payload, now, options, events),
+            #[cfg(test)]
+            SessionKind::Panicking => {}
         }
     }
 

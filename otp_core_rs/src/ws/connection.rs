@@ -11,6 +11,8 @@
 //! Beside it stands the message that is under way: its bytes and fragments so far, and for text
 //! the unfinished character. So an idle connection owns no memory but this struct.
 
+#![expect(clippy::mut_mut, reason = "the caller's slice is cut from its front")]
+
 use super::frame::{self, CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, Opcode};
 use super::utf8::Utf8;
 use super::{Fault, mask};

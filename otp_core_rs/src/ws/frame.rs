@@ -145,7 +145,7 @@ fn payload_bytes(length: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, Fault>
             if length >> 63 != 0 {
                 return Err(Fault::Protocol("a length with its highest bit set"));
             }
-            if length <= u64::from(u16::MAX) {
+            if u16::try_from(length).is_ok() {
                 return Err(Fault::Protocol("a length longer than needed"));
             }
             Ok(Some((length, rest)))
