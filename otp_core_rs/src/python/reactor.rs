@@ -127,6 +127,7 @@ pub(super) struct ReactorBatch {
     closed: Py<PyList>,
     dropped: usize,
     panics: usize,
+    starved: Option<i32>,
     more: bool,
 }
 
@@ -259,6 +260,7 @@ fn to_python(py: Python<'_>, batch: reactor::Batch) -> PyResult<ReactorBatch> {
         closed: PyList::new(py, closed.collect::<Vec<_>>())?.unbind(),
         dropped: batch.dropped,
         panics: batch.panics,
+        starved: batch.starved,
         more: batch.more,
     })
 }

@@ -30,6 +30,8 @@ pub struct Batch {
     pub dropped: usize,
     /// Connections lost to a panic, a bug of ours.
     pub panics: usize,
+    /// Why accepting pauses: the system's error number, where it ran out of something.
+    pub starved: Option<i32>,
     /// Whether work was left for the next poll, for the bounds of this one.
     pub more: bool,
 }

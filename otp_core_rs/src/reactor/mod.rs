@@ -377,7 +377,8 @@ impl Reactor {
             match net::accept_with(&listener.socket, flags) {
                 Ok(socket) => self.enter(socket, now),
                 Err(Errno::AGAIN) => return,
-                Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                Err(why @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+                    self.batch.starved = Some(why.raw_os_error());
                     self.pause(now);
                     return;
                 }

@@ -289,6 +289,10 @@ class ReactorBatch:
         """Connections lost to a bug of the core."""
 
     @property
+    def starved(self) -> int | None:
+        """The system's error number, where accepting pauses because something has run out."""
+
+    @property
     def more(self) -> bool:
         """Whether work was left for the next poll."""
 

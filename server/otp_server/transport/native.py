@@ -10,6 +10,7 @@ Nothing is kept here for a connection that is open: thousands of idle ones cost 
 
 from __future__ import annotations
 
+import os
 from operator import length_hint
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,7 @@ class NativeTransport:
         self._upgrades_came = trio.Event()
         self._deciding: set[int] = set()
         self._died_deciding: set[int] = set()
+        self._starved_told_at = float("-inf")
 
     def send_many(self, frames: Sequence[tuple[int, bytes]]) -> None:
         """Queue whole frames; a connection whose queue is full is closed as a slow reader."""
@@ -153,6 +155,9 @@ class NativeTransport:
             self._closed(batch.closed)
         if batch.dropped:
             self._metrics.upgrades.labels(outcome="dropped").inc(batch.dropped)
+        if batch.starved is not None and trio.current_time() >= self._starved_told_at + 1:
+            self._starved_told_at = trio.current_time()
+            log.warning("accepting device connections pauses", why=os.strerror(batch.starved))
         if batch.panics:
             self._metrics.crashes.labels(where="device_connection").inc(batch.panics)
             log.error("the core lost device connections to a bug", count=batch.panics)
