@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 RUST_SOURCES := Cargo.toml Cargo.lock otp_core_rs/Cargo.toml $(shell find otp_core_rs/src -name '*.rs')
 SETTINGS := VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH=$(CURDIR)/$(BIN):$$PATH PIP_DISABLE_PIP_VERSION_CHECK=1
 
-.PHONY: help serve demo test test-rust test-python lint build clean
+FUZZ_TARGETS := $(patsubst otp_core_rs/fuzz/fuzz_targets/%.rs,%,$(wildcard otp_core_rs/fuzz/fuzz_targets/*.rs))
+
+.PHONY: help serve demo test test-rust test-python lint build fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -51,6 +53,13 @@ lint: build ## Format, types, layers, stub, clippy
 	cargo fmt --check
 	cargo clippy -q --locked --release --all-targets --no-default-features -- -D warnings
 	cargo clippy -q --locked --release --all-targets -- -D warnings
+
+fuzz: ## A minute of each fuzz target (needs a nightly Rust toolchain)
+	@cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+	for target in $(FUZZ_TARGETS); do \
+		mkdir -p target/corpus/$$target; \
+		cargo +nightly fuzz run --fuzz-dir otp_core_rs/fuzz $$target target/corpus/$$target otp_core_rs/fuzz/seeds/$$target -- -max_total_time=60 || exit 1; \
+	done
 
 clean: ## Remove what was built; data stays
 	rm -rf $(VENV) target dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
