@@ -225,8 +225,8 @@ fn a_close_while_it_is_decided_comes_after_the_upgrade() {
     let mut head = HEAD.to_vec();
     peer.session
         .receive_data(&mut head, 0, &peer.options, &mut peer.events);
-    peer.session.close(4002, "unauthorized", 0, &peer.options);
-    peer.session.close(1011, "internal", 0, &peer.options);
+    peer.session.close(4002, "unauthorized", 500, 0);
+    peer.session.close(1011, "internal", 2_000, 0);
     peer.session.accept(0, &peer.options, &mut peer.events);
     peer.flush(0);
     assert!(peer.out.ends_with(&close(4002, "unauthorized")));
@@ -327,7 +327,7 @@ fn what_waits_must_be_taken_in_time() {
 #[test]
 fn our_close_waits_for_the_peers() {
     let mut peer = Peer::open();
-    peer.session.close(1001, "draining", 0, &peer.options);
+    peer.session.close(1001, "draining", 2_000, 0);
     peer.session
         .send(b"too late", 0, &peer.options, &mut peer.events);
     peer.flush(0);
@@ -339,6 +339,26 @@ fn our_close_waits_for_the_peers() {
     );
     assert_eq!(peer.events, [Event::Closed(Ending::Asked)]);
     assert_eq!(peer.out, close(1001, "draining"));
+}
+
+#[test]
+fn a_close_has_one_deadline() {
+    let mut peer = Peer::open();
+    peer.session
+        .send(&[0; 1000], 0, &peer.options, &mut peer.events);
+    peer.session.sent(10, 0, &peer.options);
+    peer.session.close(1008, "replaced", 2_000, 1_000);
+    peer.session.close(1001, "draining", 2_000, 1_500); // comes too late to matter
+    assert_eq!(peer.session.next_deadline(), Some(3_000));
+    let mut answer = CLOSED_1000.to_vec();
+    peer.session
+        .receive_data(&mut answer, 2_000, &peer.options, &mut peer.events);
+    assert_eq!(peer.events, [Event::Closed(Ending::Asked)]);
+    assert_eq!(peer.session.next_deadline(), Some(3_000));
+    assert!(!peer.session.data_to_send().is_empty() && !peer.session.wants_shutdown());
+    peer.session
+        .handle_timeout(3_000, &peer.options, &mut peer.events);
+    assert!(peer.session.is_over() && peer.session.was_cut());
 }
 
 #[test]

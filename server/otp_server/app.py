@@ -23,12 +23,12 @@ from otp_server.api.device.http import DeviceHttp, DeviceHttpOptions
 from otp_server.api.ops import OpsHttp
 from otp_server.api.web import WebOptions, make_app
 from otp_server.clock import SteadyClock
+from otp_server.config import code_policy, windows_ms
 from otp_server.core import Keyring, SlidingWindows
 from otp_server.domain.address import parse_networks
-from otp_server.domain.policy import CodePolicy, failures_in
 from otp_server.errors import ErrorKind
+from otp_server.registry import device_service
 from otp_server.services.confirm import ConfirmService, GuessLimits
-from otp_server.services.devices import DeviceService
 from otp_server.services.issue import IssueService
 from otp_server.services.live_codes import LiveCodes
 from otp_server.services.presence import PresenceService
@@ -37,11 +37,14 @@ from otp_server.services.upkeep import Upkeep
 from otp_server.stores import open_store
 from otp_server.telemetry import Metrics, get_logger
 from otp_server.transport.guard import GuardLimits
-from otp_server.transport.http import serve_http
+from otp_server.transport.http import HttpLimits, serve_http
 from otp_server.transport.options import LinkOptions
 from otp_server.transport.sockets import (
+    OPS_CONNECTIONS,
     TlsFiles,
+    calm_accept_log,
     connections_possible,
+    http_connections_possible,
     open_listener,
     open_reactor_listener,
     raise_descriptor_limit,
@@ -59,10 +62,10 @@ if TYPE_CHECKING:
     from otp_server.services.ports import Store
     from otp_server.transport.seam import DeviceTransport
 
-_MS = 1000
 _MINUTE_MS = 60_000
 _DEVICE_KEYS_MAX = 2_000_000
 _GUESS_KEYS_MAX = 100_000
+_ADDRESS_CONNECTIONS_MIN = 8
 _ANSWER_MARGIN_S = 0.5
 """How long before the promised deadline an answer is given up, so that it still arrives in time."""
 
@@ -74,16 +77,9 @@ class Services:
 
     def __init__(self, config: Config, keys: InstallationKeys, store: Store, clock: Clock) -> None:
         device, confirm = config.device, config.confirm
-        in_all = _windows(confirm.in_all)
         self.clock = clock
         self.live = LiveCodes()
-        self.policy = CodePolicy(
-            length_min=device.code_length,
-            length_max=device.code_length_max,
-            ttl_ms=device.code_ttl_s * _MS,
-            guess_risk=device.guess_risk,
-            failures_allowed=failures_in(in_all, device.code_ttl_s * _MS),
-        )
+        self.policy = code_policy(config)
         keyring = Keyring(keys.code)
         self.issue = IssueService(
             store,
@@ -93,7 +89,9 @@ class Services:
             limiter=SlidingWindows([(device.requests_per_minute, _MINUTE_MS)], _DEVICE_KEYS_MAX),
             live=self.live,
         )
-        per_address, per_org = _windows(confirm.per_address), _windows(confirm.per_organisation)
+        per_address = windows_ms(confirm.per_address)
+        per_org = windows_ms(confirm.per_organisation)
+        in_all = windows_ms(confirm.in_all)
         self.guesses_kept_ms = max(period for _, period in per_address + per_org + in_all)
         limits = GuessLimits(
             per_address=SlidingWindows(per_address, _GUESS_KEYS_MAX),
@@ -104,11 +102,6 @@ class Services:
         self.devices = device_service(keys, store, clock)
         self.presence = PresenceService(store, clock=clock)
         self.tokens = TokenService(keys.token, clock=clock, quick_session_s=confirm.quick_session_s)
-
-
-def device_service(keys: InstallationKeys, store: Store, clock: Clock) -> DeviceService:
-    """The device registry alone, as the commands need it."""
-    return DeviceService(store, clock=clock, key=keys.device_key[0][1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,15 +187,20 @@ class Server:
             _face_options(config),
             metrics,
         )
-        transport, serve_devices = _device_transport(config, face, metrics, listeners.device)
+        descriptors = raise_descriptor_limit()
+        calm_accept_log()
+        transport, serve_devices = _device_transport(
+            config, face, metrics, listeners.device, descriptors
+        )
         face.attach(transport)
         web = WebOptions(config.http.max_body_bytes, parse_networks(config.http.trusted_proxies))
-        http_app, ops_app = make_app("http", web, metrics), make_app("ops", web, metrics)
+        http_app = make_app("http", web, metrics, draining=self._drain.is_set)
+        ops_app = make_app("ops", web, metrics)
         _device_http(config, services, web, metrics).mount(http_app)
         OpsHttp(store, self._drain.is_set, metrics).mount(ops_app)
 
         stop_ops = trio.Event()
-        drain_s = config.server.drain_s
+        drain_s, ends_at = config.server.drain_s, float("inf")
         device_url = url_of(
             listeners.device, "wss" if config.device.tls else "ws", config.device.path
         )
@@ -210,7 +208,12 @@ class Server:
         ops_url = url_of(listeners.ops, "http")
         async with trio.open_nursery() as ops:
             ops.start_soon(
-                partial(serve_http, tls=None, drain_s=1, stop=stop_ops.wait),
+                partial(
+                    serve_http,
+                    tls=None,
+                    limits=HttpLimits(OPS_CONNECTIONS, OPS_CONNECTIONS),
+                    stop=stop_ops.wait,
+                ),
                 ops_app,
                 listeners.ops,
             )
@@ -223,7 +226,7 @@ class Server:
                         partial(
                             serve_http,
                             tls=_tls(config.http.tls),
-                            drain_s=drain_s,
+                            limits=_http_limits(descriptors, web),
                             stop=self._drain.wait,
                         ),
                         http_app,
@@ -235,19 +238,24 @@ class Server:
                     announce("ready")
                     await self._drain.wait()
                     log.info("draining", within_s=drain_s)
-                    serving.cancel_scope.deadline = trio.current_time() + drain_s
+                    ends_at = trio.current_time() + drain_s
+                    serving.cancel_scope.deadline = ends_at
                     await _drain_devices(face, transport, drain_s)
                 background.cancel_scope.cancel()
             stop_ops.set()
-            ops.cancel_scope.deadline = trio.current_time() + 1
+            ops.cancel_scope.deadline = ends_at
         log.info("stopped")
 
 
 def _device_transport(
-    config: Config, face: DeviceFace, metrics: Metrics, listener: socket.socket | ReactorListener
+    config: Config,
+    face: DeviceFace,
+    metrics: Metrics,
+    listener: socket.socket | ReactorListener,
+    descriptors: int,
 ) -> tuple[DeviceTransport, Callable[..., Awaitable[None]]]:
     """The transport that fits the listener, and what serves it."""
-    options = _link_options(config)
+    options = _link_options(config, descriptors)
     if isinstance(listener, socket.socket):
         reference = WebSocketTransport(face, options, metrics)
         return reference, partial(reference.serve, _trio_listeners(config, listener))
@@ -283,11 +291,6 @@ def _tls(files: tuple[Path, Path] | None) -> TlsFiles | None:
     return None if files is None else TlsFiles(str(files[0]), str(files[1]))
 
 
-def _windows(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """``(count, seconds)`` pairs as the core takes them."""
-    return [(count, seconds * _MS) for count, seconds in pairs]
-
-
 def _answer_s(config: Config) -> float:
     deadline_s = config.device.deadline_s
     return deadline_s - min(_ANSWER_MARGIN_S, deadline_s / 4)
@@ -305,17 +308,29 @@ def _face_options(config: Config) -> FaceOptions:
     )
 
 
-def _link_options(config: Config) -> LinkOptions:
+def _http_limits(descriptors: int, web: WebOptions) -> HttpLimits:
+    """A quarter of the connections for one address: it takes several to shut the others out."""
+    connections = http_connections_possible(descriptors)
+    per_address = max(_ADDRESS_CONNECTIONS_MIN, connections // 4)
+    return HttpLimits(connections, per_address, web.trusted_proxies)
+
+
+def _link_options(config: Config, descriptors: int) -> LinkOptions:
     device = config.device
-    descriptors = raise_descriptor_limit()
     possible = connections_possible(descriptors, device.max_connections)
-    log.info("descriptor limit", descriptors=descriptors, device_connections=possible)
+    log.info(
+        "descriptor limit",
+        descriptors=descriptors,
+        device_connections=possible,
+        http_connections=http_connections_possible(descriptors),
+    )
     return LinkOptions(
         path=device.path,
         frame_bytes_max=device.max_frame_bytes,
         connections_max=possible,
         ping_interval_s=device.ping_interval_s,
         ping_misses=device.ping_misses,
+        trusted=parse_networks(config.http.trusted_proxies),
         guard=GuardLimits(message_bytes_max=16 * device.max_frame_bytes),
     )
 

@@ -13,6 +13,7 @@ from otp_server.api.web import WebOptions, make_app
 from otp_server.core import panic_on_purpose
 from otp_server.domain.address import parse_networks
 from otp_server.domain.outcome import Issued
+from otp_server.services.tokens import TokenType
 from otp_server.stores import open_store
 from tests.support.world import PLENTY, World
 
@@ -30,7 +31,8 @@ class Site:
     def __init__(self, world: World) -> None:
         self.world = world
         web = WebOptions(1024, parse_networks(["127.0.0.0/8"]))
-        self.app = make_app("test", web, world.metrics)
+        self.draining = False
+        self.app = make_app("test", web, world.metrics, draining=lambda: self.draining)
         DeviceHttp(
             DeviceHttpOptions(web, 6, 10, answer_s=0.5),
             issue=world.issue,
@@ -43,6 +45,9 @@ class Site:
         ).mount(self.app)
         self.client = self.app.test_client()
         self.org_key = ""
+
+    def crashes(self) -> float:
+        return self.world.metrics.crashes.labels(where="http")._value.get()
 
     async def code(self, device_id: str | None = None) -> str:
         if device_id is None:
@@ -122,17 +127,19 @@ async def test_500_at_once_over_three_routes(site: Site) -> None:
 
 
 async def test_refusals_read_alike(site: Site) -> None:
-    used, superseded = await site.code(), await site.code()
+    expired = await site.code()
+    site.world.clock.shift_ms += 400_000
+    used = await site.code()
     device, _ = await site.world.devices.add(None, "")
     superseded = await site.code(device.device_id)
     live = await site.code(device.device_id)
     await site.post(ROUTES[0], {"otp": used})
     unknown = str((int(live) + 1) % 10**6).zfill(6)
-    answers = [await site.post(ROUTES[0], {"otp": otp}) for otp in (used, superseded, unknown)]
-    assert [status for status, _, _ in answers] == [404] * 3
-    assert answers[0][1] == answers[1][1] == answers[2][1]
-    names = [sorted(name for name, _ in headers.items()) for _, _, headers in answers]
-    assert names[0] == names[1] == names[2]
+    dead = (used, superseded, expired, unknown)
+    answers = [await site.post(ROUTES[0], {"otp": otp}) for otp in dead]
+    assert [status for status, _, _ in answers] == [404] * 4
+    assert all(body == answers[0][1] for _, body, _ in answers)
+    assert len({tuple(sorted(headers.items())) for _, _, headers in answers}) == 1
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -166,6 +173,80 @@ async def test_bodies_that_are_not_json(site: Site) -> None:
     )
     response = await site.client.post(ROUTES[0], data=b" " * 2000, headers=headers)
     assert (response.status_code, (await response.get_json())["error"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize("opening", [b'{"a":', b"[", b'{"otp":['], ids=["object", "list", "otp"])
+async def test_a_body_nested_without_end_is_malformed(site: Site, opening: bytes) -> None:
+    _, token = await site.world.devices.add(None, "")
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    headers["X-Org-Key"] = site.org_key
+    site.app.config["MAX_CONTENT_LENGTH"] = 65_536
+    for route in (*ROUTES, "/device/service"):
+        body = opening + 60_000 * b"["
+        response = await site.client.post(route, data=body, headers=headers)
+        assert (response.status_code, (await response.get_json())["error"]) == (400, "malformed")
+    assert site.crashes() == 0
+
+
+TARGETS = ["http://[", "http://[]/", "", "nothing", "x:443", "http:", "//[", "http://[::1]/", "/%"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("host", ["x", "[", "\xff", ""])
+async def test_a_target_that_is_none_is_a_problem(site: Site, target: str, host: str) -> None:
+    """Straight to the application: no HTTP client would send it."""
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "scheme": "http",
+        "path": target,
+        "raw_path": target.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "http_version": "1.1",
+        "headers": [(b"host", host.encode("latin1"))],
+        "client": ("127.0.0.1", 4711),
+    }
+    sent: list[Any] = []
+    events = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        while not events:
+            await trio.sleep_forever()
+        return events.pop()
+
+    async def send(event: Any) -> None:  # noqa: ANN401 - an ASGI event
+        sent.append(event)
+
+    await site.app(scope, receive, send)  # type: ignore[arg-type]
+    assert sent[0]["status"] in (400, 404)
+    headers = dict(sent[0]["headers"])
+    assert headers[b"content-type"] == PROBLEM.encode()
+    assert headers[b"cache-control"] == b"no-store"
+    assert site.crashes() == 0
+
+
+async def test_what_leaves_the_application_is_a_500(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def crash(_request: object) -> None:
+        raise RuntimeError("SELECT secret FROM table")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.app, "handle_request", crash)
+        status, body, _ = await site.post(ROUTES[0], {"otp": "123456"})
+    assert (status, body["error"]) == (500, "internal")
+    assert "SELECT" not in str(body)
+    assert site.crashes() == 1
+
+
+async def test_a_draining_server_takes_no_new_request(site: Site) -> None:
+    code = await site.code()
+    site.draining = True
+    status, body, headers = await site.post(ROUTES[0], {"otp": code})
+    assert (status, body["error"], headers["Connection"]) == (503, "draining", "close")
+    site.draining = False
+    assert (await site.post(ROUTES[0], {"otp": code}))[0] == 200
 
 
 @pytest.mark.parametrize("key", ["", "wrong", "MTp4"])
@@ -292,6 +373,29 @@ async def test_start_otp_of_a_stalled_store(monkeypatch: pytest.MonkeyPatch) -> 
     headers = {"Authorization": f"Bearer {token}"}
     status, body, _ = await site.post("/device/service", {"startOtp": True}, **headers)
     assert (status, body["error"]) == (504, "timeout")
+
+
+async def test_a_store_that_does_not_read_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(World())
+    device, token = await site.world.devices.add(None, "")
+    _, site.org_key = await site.world.devices.add_organisation("Acme")
+    api = site.world.tokens.issue(device, TokenType.API)
+
+    async def stall(*_args: object) -> None:
+        await trio.sleep_forever()
+
+    for read in ("authenticate_many", "organisation_of_key", "get"):
+        monkeypatch.setattr(type(site.world.devices), read, stall)
+    site.org_key = "1"
+    with trio.fail_after(5):
+        headers = {"Authorization": f"Bearer {token}"}
+        status, body, _ = await site.post("/device/service", {"startOtp": True}, **headers)
+        assert (status, body["error"]) == (504, "timeout")
+        status, body, answer = await site.post(ROUTES[1], {"otp": "123456"})
+        assert (status, body["error"], answer["Retry-After"]) == (503, "unavailable", "1")
+        headers = {"Authorization": f"Bearer {api}"}
+        response = await site.client.get("/device/status", headers=headers)
+        assert (response.status_code, (await response.get_json())["error"]) == (503, "unavailable")
 
 
 async def test_server_time(site: Site) -> None:

@@ -13,7 +13,7 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use super::errors::guarded;
 use super::frames::Frame;
-use crate::reactor::{self, Id};
+use crate::reactor::{self, EntranceRules, Id};
 use crate::session::{SessionKind, SessionOptions};
 use crate::ws::connection::MessageRules;
 
@@ -60,6 +60,7 @@ fn gone() -> PyErr {
 #[pyclass(frozen, module = "otp_server.core._native")]
 pub(super) struct ReactorOptions {
     connections_max: usize,
+    entrance: EntranceRules,
     session: SessionOptions,
 }
 
@@ -67,13 +68,16 @@ pub(super) struct ReactorOptions {
 impl ReactorOptions {
     #[new]
     #[pyo3(signature = (
-        *, connections_max, frame_bytes_max, message_bytes_max, fragments_max, burst_bytes,
+        *, connections_max, entrance_max, entrance_per_address, trusted, frame_bytes_max, message_bytes_max, fragments_max, burst_bytes,
         bytes_per_s, outbox_bytes_max, upgrade_ms, frame_ms, ping_interval_ms, ping_misses,
         close_ms, write_ms, echo = false
     ))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn new(
         connections_max: usize,
+        entrance_max: usize,
+        entrance_per_address: usize,
+        trusted: Vec<String>,
         frame_bytes_max: usize,
         message_bytes_max: u64,
         fragments_max: u32,
@@ -89,6 +93,11 @@ impl ReactorOptions {
         echo: bool,
     ) -> PyResult<Self> {
         crate::haptic::codec::FrameDecoder::new(frame_bytes_max)?;
+        let trusted = trusted
+            .into_iter()
+            .map(|network| network.parse())
+            .collect::<Result<_, _>>()
+            .map_err(|_| PyValueError::new_err("trusted must be of networks, as 10.0.0.0/8"))?;
         let kind = if echo {
             SessionKind::Echo
         } else {
@@ -114,6 +123,11 @@ impl ReactorOptions {
         };
         Ok(Self {
             connections_max,
+            entrance: EntranceRules {
+                max: entrance_max,
+                per_address: entrance_per_address,
+                trusted,
+            },
             session,
         })
     }
@@ -140,7 +154,9 @@ impl Reactor {
     #[new]
     fn new(listener: &mut ReactorListener, options: &ReactorOptions) -> PyResult<Self> {
         let listener = listener.0.take().ok_or_else(gone)?;
-        let reactor = reactor::Reactor::new(listener, options.connections_max, options.session)?;
+        let entrance = options.entrance.clone();
+        let reactor =
+            reactor::Reactor::new(listener, options.connections_max, entrance, options.session)?;
         Ok(Self(reactor))
     }
 
@@ -201,10 +217,14 @@ impl Reactor {
 
     /// Close connections.
     #[expect(clippy::needless_pass_by_value, reason = "PyO3 hands over owned views")]
-    fn close_many(&mut self, closes: Vec<(u64, u16, PyBackedStr)>, now_ms: u64) -> PyResult<()> {
+    fn close_many(
+        &mut self,
+        closes: Vec<(u64, u16, PyBackedStr, u64)>,
+        now_ms: u64,
+    ) -> PyResult<()> {
         let closes = closes
             .iter()
-            .map(|(id, code, reason)| (Id(*id), *code, &**reason));
+            .map(|(id, code, reason, within_ms)| (Id(*id), *code, &**reason, *within_ms));
         guarded(|| {
             self.0.close_many(closes, now_ms);
             Ok(())

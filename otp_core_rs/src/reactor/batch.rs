@@ -13,7 +13,7 @@ pub struct Upgrade {
     pub peer: String,
     /// Target and headers.
     pub request: Box<Request>,
-    /// Whether it came when there were as many connections as may be.
+    /// Whether there are as many connections as may be: it is to be refused.
     pub over_limit: bool,
 }
 
@@ -26,7 +26,7 @@ pub struct Batch {
     pub frames: Vec<(Id, Frame)>,
     /// Connections that are gone, each once, and the token of why: `peer`, or a close reason.
     pub closed: Vec<(Id, String)>,
-    /// Connections that ended without an upgrade event.
+    /// Connections that ended without an upgrade event: there was none in time, or too many waited.
     pub dropped: usize,
     /// Connections lost to a panic, a bug of ours.
     pub panics: usize,

@@ -4,6 +4,7 @@
 //! |--------------|--------------------------------------------------------|
 //! | [`listener`] | the listening socket                                   |
 //! | [`batch`]    | what one poll hands over                               |
+//! | [`entrance`] | bounds on connections that are not let in yet          |
 //! | `table`      | connections by numbers that are never used again       |
 //! | `timers`     | deadlines without scanning                             |
 //! | `wire`       | between a socket and its session                       |
@@ -14,6 +15,7 @@
 //! again. Connections are independent: what goes wrong in one, a panic too, ends that one.
 
 pub mod batch;
+pub mod entrance;
 pub mod listener;
 mod table;
 mod timers;
@@ -22,7 +24,7 @@ mod wire;
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,8 @@ use rustix::io::Errno;
 use rustix::net::{self, SocketFlags, sockopt};
 
 pub use batch::{Batch, Upgrade};
+use entrance::Entrance;
+pub use entrance::{EntranceRules, Network};
 pub use listener::Listener;
 pub use table::Id;
 use table::{Entry, Table};
@@ -48,8 +52,6 @@ const STEPS_MAX: usize = 64;
 const RECEIVE_BYTES: usize = 65_536;
 /// How long accepting pauses when descriptors have run out.
 const PAUSE_MS: u64 = 100;
-/// Connections above the limit that are still answered (with 503) at the same time.
-const TURNED_AWAY_MAX: usize = 32;
 const REASONS_MAX: usize = u8::MAX as usize;
 const LISTENER: u64 = u64::MAX;
 
@@ -68,6 +70,8 @@ pub struct Reactor {
     /// When accepting goes on.
     paused_until: Option<u64>,
     connections_max: usize,
+    /// All others in the table have asked to come in, and were not refused.
+    entrance: Entrance,
     table: Table,
     timers: Timers,
     shared: Shared,
@@ -87,13 +91,14 @@ impl fmt::Debug for Reactor {
 }
 
 impl Reactor {
-    /// Begins to accept.
+    /// Begins to accept. `connections_max` bounds those that are let in, `entrance` the others.
     ///
     /// # Errors
     /// What the system calls answer.
     pub fn new(
         listener: Listener,
         connections_max: usize,
+        entrance: EntranceRules,
         options: SessionOptions,
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -102,6 +107,7 @@ impl Reactor {
             listener: Some(listener),
             paused_until: None,
             connections_max,
+            entrance: Entrance::new(entrance),
             table: Table::default(),
             timers: Timers::default(),
             shared: Shared {
@@ -158,15 +164,20 @@ impl Reactor {
                 Err(Errno::INTR) => &[],
                 Err(error) => return Err(error.into()),
             };
+        let mut knocks = false;
         for event in ready {
             match event.data.u64() {
-                LISTENER => self.accept(now),
+                LISTENER => knocks = true,
                 id => self.event(Id(id), event.flags, now),
             }
             if started.elapsed() > time {
                 self.batch.more = true;
                 break;
             }
+        }
+        if knocks {
+            // After the others: whoever has asked meanwhile is not pushed out for a new one.
+            self.accept(now);
         }
         self.fire_timers(now);
         self.sweep(now);
@@ -180,16 +191,27 @@ impl Reactor {
         now: u64,
     ) {
         for (id, refusal) in verdicts {
+            let mut peer = None;
             self.with(id, now, |entry, shared| {
                 match refusal {
                     None => {
                         let (options, events) = (&shared.options, &mut shared.events);
                         entry.session.accept(now, options, events);
                     }
-                    Some(response) => entry.session.refuse(response, now, &shared.options),
+                    Some(response) => {
+                        if entry.session.refuse(response, now, &shared.options) {
+                            peer = Some(entry.peer());
+                        }
+                    }
                 }
                 entry.flush(shared, now);
             });
+            if let Some(peer) = peer
+                && self.table.get_mut(id).is_some()
+            {
+                self.entrance.leave(id);
+                self.wait_at_entrance(id, peer);
+            }
         }
     }
 
@@ -205,14 +227,14 @@ impl Reactor {
         }
     }
 
-    /// Closes connections after what is queued for them.
+    /// Closes connections after what is queued for them, within so many milliseconds.
     pub fn close_many<'a>(
         &mut self,
-        closes: impl IntoIterator<Item = (Id, u16, &'a str)>,
+        closes: impl IntoIterator<Item = (Id, u16, &'a str, u64)>,
         now: u64,
     ) {
-        for (id, code, reason) in closes {
-            self.close(id, code, reason, now);
+        for (id, code, reason, within_ms) in closes {
+            self.close(id, code, reason, within_ms, now);
         }
     }
 
@@ -239,7 +261,7 @@ impl Reactor {
             let Some(id) = self.table.id_at(slot) else {
                 continue;
             };
-            if let Some(mut entry) = self.table.remove(id) {
+            if let Some(mut entry) = self.forget(id) {
                 let mut events = Vec::new();
                 entry.session.receive_eof(&mut events);
                 if events.iter().any(|event| matches!(event, Event::Closed(_))) {
@@ -259,11 +281,11 @@ impl Reactor {
             || self.sweep.is_some()
     }
 
-    fn close(&mut self, id: Id, code: u16, reason: &str, now: u64) {
+    fn close(&mut self, id: Id, code: u16, reason: &str, within_ms: u64, now: u64) {
         let asked = self.reason(reason);
         self.with(id, now, |entry, shared| {
-            entry.session.close(code, reason, now, &shared.options);
-            entry.asked = asked;
+            entry.session.close(code, reason, within_ms, now);
+            entry.asked.get_or_insert(asked);
             entry.flush(shared, now);
         });
     }
@@ -294,6 +316,7 @@ impl Reactor {
 
     /// Works on one connection, then sees to its events, its timer and its end.
     fn with(&mut self, id: Id, now: u64, work: impl FnOnce(&mut Entry, &mut Shared)) {
+        let inside = self.table.len() - self.entrance.len();
         let Some(entry) = self.table.get_mut(id) else {
             return;
         };
@@ -302,17 +325,25 @@ impl Reactor {
         if worked.is_err() {
             self.shared.events.clear();
             self.batch.panics += 1;
-            if self.table.remove(id).is_some_and(|entry| entry.announced) {
+            if self.forget(id).is_some_and(|entry| entry.announced) {
                 let why = Kind::Internal.token().to_owned();
                 self.batch.closed.push((id, why));
             }
             return;
         }
         for event in self.shared.events.drain(..) {
-            report(&mut self.batch, &self.reasons, id, entry, event);
+            let over_limit = inside >= self.connections_max;
+            if !over_limit && matches!(event, Event::Upgrade(_)) {
+                self.entrance.leave(id);
+            }
+            report(&mut self.batch, &self.reasons, id, entry, event, over_limit);
         }
         if entry.session.is_over() {
-            self.table.remove(id);
+            if entry.session.was_cut() {
+                // Not even the kernel is to go on offering what the peer does not take.
+                let _ = sockopt::set_socket_linger(&entry.socket, Some(Duration::ZERO));
+            }
+            self.forget(id);
             return;
         }
         let wants_writable = !entry.session.data_to_send().is_empty();
@@ -356,7 +387,8 @@ impl Reactor {
                 return;
             }
             if let Some(id) = self.table.id_at(sweep.slot) {
-                self.close(id, sweep.code, &sweep.reason, now);
+                let within_ms = self.shared.options.close_ms;
+                self.close(id, sweep.code, &sweep.reason, within_ms, now);
             }
             sweep.slot += 1;
         }
@@ -369,13 +401,12 @@ impl Reactor {
             let Some(listener) = &self.listener else {
                 return;
             };
-            if self.table.len() >= self.connections_max.saturating_add(TURNED_AWAY_MAX) {
-                self.pause(now);
-                return;
-            }
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-            match net::accept_with(&listener.socket, flags) {
-                Ok(socket) => self.enter(socket, now),
+            match net::acceptfrom_with(&listener.socket, flags) {
+                Ok((socket, peer)) => {
+                    let peer = peer.and_then(|address| SocketAddr::try_from(address).ok());
+                    self.enter(socket, peer.map(|address| address.ip()), now);
+                }
                 Err(Errno::AGAIN) => return,
                 Err(why @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
                     self.batch.starved = Some(why.raw_os_error());
@@ -388,7 +419,7 @@ impl Reactor {
     }
 
     /// Enters an accepted connection. One that cannot be watched is dropped.
-    fn enter(&mut self, socket: OwnedFd, now: u64) {
+    fn enter(&mut self, socket: OwnedFd, peer: Option<IpAddr>, now: u64) {
         let Some(id) = self.table.next_id() else {
             return;
         };
@@ -402,15 +433,30 @@ impl Reactor {
             socket,
             session: Session::new(now, &self.shared.options),
             armed_for: u64::MAX,
-            asked: 0,
+            asked: None,
             wants_writable: false,
-            over_limit: self.table.len() >= self.connections_max,
             announced: false,
         };
         if let Some(deadline) = entry.session.next_deadline() {
             self.timers.arm(&mut entry.armed_for, deadline, id);
         }
         self.table.insert(id, entry);
+        self.wait_at_entrance(id, peer);
+    }
+
+    /// Notes a connection that is not let in; another may have to go for it.
+    fn wait_at_entrance(&mut self, id: Id, peer: Option<IpAddr>) {
+        if let Some(goes) = self.entrance.enter(id, peer)
+            && let Some(entry) = self.table.remove(goes)
+        {
+            self.batch.dropped += usize::from(!entry.announced);
+        }
+    }
+
+    /// Takes a connection out, wherever it stood.
+    fn forget(&mut self, id: Id) -> Option<Entry> {
+        self.entrance.leave(id);
+        self.table.remove(id)
     }
 
     /// Leaves new connections in the kernel's queue for a while.
@@ -441,15 +487,24 @@ impl Reactor {
 }
 
 /// Puts a session's event into the batch.
-fn report(batch: &mut Batch, reasons: &[String], id: Id, entry: &mut Entry, event: Event) {
+fn report(
+    batch: &mut Batch,
+    reasons: &[String],
+    id: Id,
+    entry: &mut Entry,
+    event: Event,
+    over_limit: bool,
+) {
     match event {
         Event::Upgrade(request) => {
             entry.announced = true;
             batch.upgrades.push(Upgrade {
                 id,
-                peer: entry.peer(),
+                peer: entry
+                    .peer()
+                    .map_or_else(String::new, |address| address.to_string()),
                 request,
-                over_limit: entry.over_limit,
+                over_limit,
             });
         }
         Event::Frame(frame) => batch.frames.push((id, frame)),
@@ -458,8 +513,9 @@ fn report(batch: &mut Batch, reasons: &[String], id: Id, entry: &mut Entry, even
             let why = match ending {
                 Ending::Peer => "peer",
                 Ending::Core(kind) => kind.token(),
-                Ending::Asked => reasons
-                    .get(usize::from(entry.asked))
+                Ending::Asked => entry
+                    .asked
+                    .and_then(|asked| reasons.get(usize::from(asked)))
                     .map_or("peer", String::as_str),
             };
             batch.closed.push((id, why.to_owned()));

@@ -32,11 +32,9 @@ pub(super) struct Entry {
     pub(super) session: Session,
     /// The deadline of the timer entry that counts; `u64::MAX` for none.
     pub(super) armed_for: u64,
-    /// Which reason the caller closed it with.
-    pub(super) asked: u8,
+    /// Which reason the caller closed it with first.
+    pub(super) asked: Option<u8>,
     pub(super) wants_writable: bool,
-    /// Whether it came when there were enough.
-    pub(super) over_limit: bool,
     /// Whether the caller has heard of it.
     pub(super) announced: bool,
 }

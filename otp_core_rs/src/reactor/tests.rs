@@ -10,7 +10,7 @@ const HEAD: &[u8] = b"GET /ws/device HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r
 Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
 Sec-WebSocket-Version: 13\r\n\r\n";
 const OTP_REQUEST: &[u8] = &[0x82, 0x83, 0, 0, 0, 0, 19, 3, 0];
-const ROUNDS_MAX: usize = 20_000;
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// A reactor and what its batches said.
 struct Served {
@@ -19,6 +19,7 @@ struct Served {
     upgraded: Vec<Id>,
     frames: Vec<Id>,
     closed: Vec<(Id, String)>,
+    dropped: usize,
     panics: usize,
 }
 
@@ -26,12 +27,18 @@ impl Served {
     fn new(connections_max: usize, options: SessionOptions) -> Self {
         let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let listener = Listener::bind(host, 0, 64, false).unwrap();
+        let entrance = EntranceRules {
+            max: 64,
+            per_address: 64,
+            trusted: Vec::new(),
+        };
         Self {
-            reactor: Reactor::new(listener, connections_max, options).unwrap(),
+            reactor: Reactor::new(listener, connections_max, entrance, options).unwrap(),
             now: 0,
             upgraded: Vec::new(),
             frames: Vec::new(),
             closed: Vec::new(),
+            dropped: 0,
             panics: 0,
         }
     }
@@ -45,11 +52,13 @@ impl Served {
         }
         self.frames.extend(batch.frames.iter().map(|(id, _)| *id));
         self.closed.extend(batch.closed);
+        self.dropped += batch.dropped;
         self.panics += batch.panics;
     }
 
     fn until(&mut self, mut reached: impl FnMut(&mut Self) -> bool) {
-        for _ in 0..ROUNDS_MAX {
+        let began = Instant::now();
+        while began.elapsed() < WAIT_MAX {
             self.poll();
             if reached(self) {
                 return;
@@ -60,7 +69,9 @@ impl Served {
     }
 
     fn dial(&self) -> TcpStream {
-        TcpStream::connect(self.reactor.address().unwrap()).unwrap()
+        let stream = TcpStream::connect(self.reactor.address().unwrap()).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
     }
 
     /// A connection that is let in.
@@ -142,6 +153,68 @@ fn connections_above_the_limit_hear_so() {
     second.write_all(HEAD).unwrap();
     served.until(|served| served.upgraded.len() == 2);
     assert!(response(&mut second).starts_with("HTTP/1.1 503 "));
+}
+
+#[test]
+fn the_oldest_silent_connection_makes_room() {
+    let mut served = device();
+    let mut silent = Vec::new();
+    for _ in 0..80 {
+        silent.push(served.dial());
+        served.poll();
+    }
+    served.until(|served| served.dropped == 80 - 64);
+    assert_eq!(served.reactor.connections(), 64);
+    let (_device, _) = served.connect();
+    assert_eq!(served.reactor.connections(), 64);
+    served.now = 5_000;
+    served.until(|served| served.reactor.connections() == 1);
+    assert_eq!(served.reactor.entrance.len(), 0);
+    drop(silent);
+}
+
+#[test]
+fn those_who_ask_are_heard_before_others_come() {
+    let mut served = device();
+    let mut streams: Vec<TcpStream> = (0..60).map(|_| served.dial()).collect();
+    served.until(|served| served.reactor.connections() == 60);
+    for stream in &mut streams {
+        stream.write_all(HEAD).unwrap();
+    }
+    let _more: Vec<TcpStream> = (0..60).map(|_| served.dial()).collect();
+    served.until(|served| served.upgraded.len() == 60);
+    assert_eq!(served.dropped, 0);
+}
+
+#[test]
+fn one_that_does_not_read_is_closed_in_time_and_reset() {
+    let mut served = device();
+    let (mut stream, id) = served.connect();
+    let message = vec![7; 60_000];
+    while served
+        .reactor
+        .table
+        .get_mut(id)
+        .is_some_and(|entry| !entry.wants_writable)
+    {
+        served.reactor.send_many([(id, &message[..])], 0);
+    }
+    served
+        .reactor
+        .close_many([(id, 1008, "replaced", 2_000)], 0);
+    served
+        .reactor
+        .close_many([(id, 4002, "unauthorized", 500)], 0);
+    served.now = 499;
+    served.poll();
+    assert_eq!(served.closed, []);
+    assert_eq!(served.reactor.next_deadline(), Some(500));
+    served.now = 500;
+    served.poll();
+    assert_eq!(served.closed, [(id, "replaced".to_owned())]);
+    assert_eq!(served.reactor.connections(), 0);
+    let error = stream.read_to_end(&mut Vec::new()).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Between a socket and its session.
 
+use std::net::{IpAddr, SocketAddr};
+
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendFlags, Shutdown};
@@ -70,12 +72,12 @@ impl Entry {
         }
     }
 
-    /// The address the connection came from.
-    pub(super) fn peer(&self) -> String {
+    /// The address the connection came from, while it is known.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
         net::getpeername(&self.socket)
             .ok()
             .flatten()
-            .and_then(|address| std::net::SocketAddr::try_from(address).ok())
-            .map_or_else(String::new, |address| address.ip().to_string())
+            .and_then(|address| SocketAddr::try_from(address).ok())
+            .map(|address| address.ip())
     }
 }

@@ -61,7 +61,7 @@ enum Phase {
 struct Opening {
     head: Vec<u8>,
     accept: String,
-    close: Option<(u16, String)>,
+    close: Option<(u16, String, u64)>,
 }
 
 /// A message that is echoed once it is whole.
@@ -82,6 +82,7 @@ pub struct Statistics {
 pub struct Session {
     phase: Phase,
     shut: bool,
+    cut: bool,
     ping_unanswered: bool,
     misses: u32,
     opening: Option<Box<Opening>>,
@@ -103,6 +104,7 @@ impl Session {
         Self {
             phase: Phase::Head,
             shut: false,
+            cut: false,
             ping_unanswered: false,
             misses: 0,
             opening: None,
@@ -130,8 +132,8 @@ impl Session {
         self.outbox.end().extend_from_slice(response.as_bytes());
         self.phase = Phase::Open;
         self.deadline = now.saturating_add(options.ping_interval_ms);
-        if let Some((code, reason)) = close {
-            self.close(code, &reason, now, options);
+        if let Some((code, reason, within_ms)) = close {
+            self.close(code, &reason, within_ms, now);
         } else if !head.is_empty() {
             self.receive_messages(&mut head, now, options, events);
         }
@@ -139,11 +141,13 @@ impl Session {
 
     /// Answers the upgrade with this HTTP response instead, and ends the connection.
     ///
-    /// Nothing happens unless an upgrade is being decided.
-    pub fn refuse(&mut self, response: &[u8], now: u64, options: &SessionOptions) {
-        if self.phase == Phase::Deciding {
+    /// Nothing happens, and false says so, unless an upgrade is being decided.
+    pub fn refuse(&mut self, response: &[u8], now: u64, options: &SessionOptions) -> bool {
+        let deciding = self.phase == Phase::Deciding;
+        if deciding {
             self.end_http(response, now, options);
         }
+        deciding
     }
 
     /// Queues a binary message. A peer with too much unread is closed as a slow reader; nothing
@@ -160,21 +164,25 @@ impl Session {
         }
     }
 
-    /// Closes after what is queued; the first close stands. Idempotent. A connection that has not
-    /// asked to come in ends without a word.
-    pub fn close(&mut self, code: u16, reason: &str, now: u64, options: &SessionOptions) {
+    /// Closes after what is queued, all of it within so many milliseconds. The first close stands;
+    /// a later one can only hasten it. A connection that has not asked to come in ends without a
+    /// word.
+    pub fn close(&mut self, code: u16, reason: &str, within_ms: u64, now: u64) {
+        let deadline = now.saturating_add(within_ms);
         match self.phase {
             Phase::Open => {
                 frame::write_close(self.outbox.end(), code, reason);
                 self.phase = Phase::Closing(Ending::Asked);
-                self.deadline = now.saturating_add(options.close_ms);
+                self.deadline = deadline;
                 self.release();
             }
             Phase::Deciding => {
                 if let Some(opening) = &mut self.opening {
-                    opening.close.get_or_insert((code, reason.to_owned()));
+                    let close = (code, reason.to_owned(), within_ms);
+                    opening.close.get_or_insert(close);
                 }
             }
+            Phase::Closing(_) => self.deadline = self.deadline.min(deadline),
             Phase::Head => self.over(),
             _ => {}
         }
@@ -202,6 +210,13 @@ impl Session {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.phase == Phase::Over
+    }
+
+    /// Whether it is over and bytes were left that the peer did not take: the socket is then to be
+    /// reset, since its end would look like a whole one.
+    #[must_use]
+    pub const fn was_cut(&self) -> bool {
+        self.cut
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
@@ -312,7 +327,7 @@ impl Session {
 
     /// Closes and goes on listening for the peer's close frame.
     fn close_with(&mut self, kind: Kind, now: u64, options: &SessionOptions) {
-        self.close(kind.close_code(), kind.token(), now, options);
+        self.close(kind.close_code(), kind.token(), options.close_ms, now);
         self.phase = Phase::Closing(Ending::Core(kind));
     }
 
@@ -328,14 +343,18 @@ impl Session {
         self.linger(now, options);
     }
 
+    /// A close that is under way gains no time by it.
     fn linger(&mut self, now: u64, options: &SessionOptions) {
+        if !matches!(self.phase, Phase::Closing(_)) {
+            self.deadline = now.saturating_add(options.close_ms);
+        }
         self.phase = Phase::Linger;
-        self.deadline = now.saturating_add(options.close_ms);
         self.release();
     }
 
     fn over(&mut self) {
         self.phase = Phase::Over;
+        self.cut |= !self.outbox.waiting().is_empty();
         self.release();
         self.outbox = Outbox::new();
     }

@@ -37,7 +37,7 @@ pub struct SessionOptions {
     pub ping_interval_ms: u64,
     /// Pings in a row that may stay unanswered; the next due one closes.
     pub ping_misses: u32,
-    /// From our close frame to the end of the connection.
+    /// From a close of ours to the end of the connection, what is queued included.
     pub close_ms: u64,
     /// For the peer to take what waits for it.
     pub write_ms: u64,

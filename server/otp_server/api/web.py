@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 from quart import Response, request
@@ -21,7 +22,9 @@ from otp_server.errors import ErrorKind, StoreUnavailable
 from otp_server.telemetry import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 
     from otp_server.domain.address import Network
     from otp_server.domain.outcome import Refused
@@ -96,7 +99,7 @@ def problem(kind: ErrorKind, detail: str = "", *, retry_after_ms: int = 0) -> Re
         response.headers["Retry-After"] = str(-(-retry_after_ms // _MS))
     elif kind is ErrorKind.UNAVAILABLE:
         response.headers["Retry-After"] = "1"
-    if kind is ErrorKind.TOO_LARGE:
+    if kind in (ErrorKind.TOO_LARGE, ErrorKind.DRAINING):
         response.headers["Connection"] = "close"  # the rest of the body is not awaited
     if kind is ErrorKind.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="otp-server"'
@@ -117,6 +120,8 @@ async def json_body(shape: type[T]) -> T:
         raise ApiError(ErrorKind.MALFORMED, f"The body does not fit: {told}.") from None
     except msgspec.DecodeError:
         raise ApiError(ErrorKind.MALFORMED, "The body is not JSON.") from None
+    except RecursionError:
+        raise ApiError(ErrorKind.MALFORMED, "The body is nested too deeply.") from None
 
 
 def bearer_token() -> str:
@@ -133,26 +138,37 @@ def address_of_request(options: WebOptions) -> str:
     return client_address(request.remote_addr or "", forwarded, options.trusted_proxies)
 
 
-def make_app(name: str, options: WebOptions, metrics: Metrics) -> QuartTrio:
+def _never() -> bool:
+    return False
+
+
+def make_app(
+    name: str, options: WebOptions, metrics: Metrics, *, draining: Callable[[], bool] = _never
+) -> QuartTrio:
     """An application without routes, with every error answered as a problem.
 
-    The last-resort handler answers 500 for one request and counts a crash (requirement 91).
+    The last-resort handlers answer 500 for one request and count a crash (requirement 91): one
+    inside the application, and one around it for what it does before a request is a request. While
+    ``draining``, new requests are refused and connections end.
     """
     app = QuartTrio(name, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = options.body_bytes_max
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    outermost = _Outermost(app.asgi_app, metrics)
+    app.asgi_app = outermost  # type: ignore[method-assign] # how Quart is wrapped
 
     @app.before_request
-    async def read_body() -> None:
+    async def read_body() -> Response | None:
+        refused = draining()  # by its head: a request that came in time is answered
         # Answered before its body is in, a request can hang the connection's next one (Hypercorn).
         await request.get_data(as_text=False)
+        return problem(ErrorKind.DRAINING) if refused else None
 
     @app.after_request
     async def finish(response: Response) -> Response:
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        metrics.http.labels(status=str(response.status_code)).inc()
-        return response
+        if draining():
+            response.headers["Connection"] = "close"
+        return _finish(response, metrics)
 
     @app.errorhandler(ApiError)
     async def on_api_error(error: ApiError) -> Response:
@@ -178,8 +194,70 @@ def make_app(name: str, options: WebOptions, metrics: Metrics) -> QuartTrio:
 
     @app.errorhandler(Exception)
     async def on_crash(error: Exception) -> Response:
-        metrics.crashes.labels(where="http").inc()
-        log.error("request failed", exc_info=error)
-        return problem(ErrorKind.INTERNAL)
+        return _crashed(error, metrics)
 
     return app
+
+
+def _finish(response: Response, metrics: Metrics) -> Response:
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    metrics.http.labels(status=str(response.status_code)).inc()
+    return response
+
+
+def _crashed(error: BaseException, metrics: Metrics) -> Response:
+    metrics.crashes.labels(where="http").inc()
+    log.error("request failed", exc_info=error)
+    return problem(ErrorKind.INTERNAL)
+
+
+class _Outermost:
+    """Around the application: refuses targets it cannot take, and catches what leaves it."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]], metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(
+        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def watched(event: ASGISendEvent) -> None:
+            nonlocal begun
+            begun = True
+            await send(event)
+
+        answer: Response | None = None
+        if not _is_target(scope["path"]):
+            answer = problem(ErrorKind.MALFORMED, "The request's target cannot be read.")
+        else:
+            try:
+                await self._app(scope, receive, watched)
+            except* Exception as group:  # noqa: BLE001 - logged and answered
+                answer = _crashed(group, self._metrics)
+        if answer is not None and not begun:
+            answer.headers["Connection"] = "close"  # its body is not awaited
+            await _send(send, _finish(answer, self._metrics))
+
+
+def _is_target(path: str) -> bool:
+    """Whether a target is a path or a URL; Quart takes any other apart without care."""
+    if path.startswith("/") or path == "*":
+        return True
+    try:
+        url = urlsplit(path)
+    except ValueError:
+        return False
+    return url.scheme in ("http", "https") and bool(url.netloc)
+
+
+async def _send(send: ASGISendCallable, response: Response) -> None:
+    headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    body = await response.get_data(as_text=False)
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -241,6 +241,12 @@ class ReactorListener:
 class ReactorOptions:
     """What a connection may cost and how long it may wait: ``proto/device-frames.md``.
 
+    ``connections_max`` bounds those that are let in. The others, those that have not asked and
+    those that are refused, are ``entrance_max`` at most; then the oldest goes for a new one, first
+    of an address (IPv6: one /64) in no ``trusted`` network that has more than
+    ``entrance_per_address``. ValueError when ``trusted`` has something else than networks, such as
+    ``10.0.0.0/8``.
+
     ``echo`` answers every WebSocket message with itself, for the conformance run.
     """
 
@@ -248,6 +254,9 @@ class ReactorOptions:
         cls,
         *,
         connections_max: int,
+        entrance_max: int,
+        entrance_per_address: int,
+        trusted: Sequence[str],
         frame_bytes_max: int,
         message_bytes_max: int,
         fragments_max: int,
@@ -271,7 +280,7 @@ class ReactorBatch:
     def upgrades(self) -> list[tuple[int, str, str, list[tuple[bytes, bytes]], bool]]:
         """``(connection, peer, target, headers, over_limit)``, to be answered by ``decide_many``.
 
-        Header names are lower case. ``over_limit``: there were enough connections already.
+        Header names are lower case. ``over_limit``: as many are let in as may be.
         """
 
     @property
@@ -282,7 +291,7 @@ class ReactorBatch:
 
     @property
     def dropped(self) -> int:
-        """Connections that ended without an upgrade: no request, or none in time."""
+        """Connections that ended without an upgrade: none in time, or too many waited."""
 
     @property
     def panics(self) -> int:
@@ -333,8 +342,12 @@ class Reactor:
         A connection with too much unread is closed as a slow reader.
         """
 
-    def close_many(self, closes: Sequence[tuple[int, int, str]], now_ms: int) -> None:
-        """``(connection, code, reason)``: close after what is queued."""
+    def close_many(self, closes: Sequence[tuple[int, int, str, int]], now_ms: int) -> None:
+        """``(connection, code, reason, within_ms)``: close after what is queued.
+
+        What the peer has not taken by then is dropped, and the socket reset. The first close
+        stands; a later one can only hasten it.
+        """
 
     def close_all(self, code: int, reason: str) -> None:
         """Close every connection, in steps, one a poll."""

@@ -46,6 +46,12 @@ def _trusted(address: IPv4Address | IPv6Address, trusted: Sequence[Network]) -> 
     return any(address.version == network.version and address in network for network in trusted)
 
 
+def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
+    """Whether an address is in one of the networks; what is no address is not."""
+    parsed = _parse_host(address)
+    return parsed is not None and _trusted(parsed, trusted)
+
+
 def client_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Network]) -> str:
     """The client's address: the peer, or what trusted proxies say of it.
 

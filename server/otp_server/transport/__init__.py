@@ -4,6 +4,7 @@ seam         what a device transport and the device face are to each other
 options      how device connections are kept
 native       device connections over the core's reactor, one task for all (Linux)
 websocket    device connections over trio-websocket, a task group each
+entrance     connections that are not let in yet: bounded, shared out by address
 guard        bounds on what a WebSocket peer may send, before trio-websocket sees it
 sockets      listening sockets, TLS contexts, descriptor limits
 http         HTTP listeners: Hypercorn on Trio

@@ -12,6 +12,8 @@ A message's head, RFC 6455 section 5.2::
 
 from __future__ import annotations
 
+import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,7 +31,9 @@ _FIN = 0x80
 _RESERVED = 0x70
 _OPCODE = 0x0F
 _CONTINUATION, _TEXT, _BINARY = 0x0, 0x1, 0x2
-_CONTROL = (0x8, 0x9, 0xA)
+_PONG = 0xA
+_CONTROL = (0x8, 0x9, _PONG)
+_PING_FRAME = b"\x89\x00"
 _CONTROL_BYTES_MAX = 125
 _MASK_BYTES = 4
 _MASKED = 0x80
@@ -37,6 +41,7 @@ _LENGTH = 0x7F
 _LENGTH_16 = 126
 _LENGTH_64 = 127
 _HEAD_END = b"\r\n\r\n"
+_RESET = struct.pack("ii", 1, 0)  # linger, for no time
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +59,12 @@ class FrameWatch:
     """Checks every frame header of a peer, and counts its messages' bytes and fragments.
 
     ``receive_data`` gives the first broken rule, or None, however the bytes were cut. It keeps at
-    most one header (14 bytes); what follows a broken rule is not to be given to it.
+    most one header (14 bytes); what follows a broken rule is not to be given to it. ``pongs`` says
+    how many have begun.
     """
 
     def __init__(self, limits: GuardLimits) -> None:
+        self.pongs = 0
         self._limits = limits
         self._head = bytearray()
         self._upgraded = False
@@ -131,6 +138,7 @@ class FrameWatch:
         if opcode == _TEXT:
             return ErrorKind.TEXT_MESSAGE
         if opcode in _CONTROL:
+            self.pongs += opcode == _PONG
             return None
         if opcode != (_CONTINUATION if self._fragments else _BINARY):
             return ErrorKind.PROTOCOL_ERROR
@@ -165,6 +173,13 @@ def _may_begin(first: int, length: int) -> bool:
     return opcode in {_CONTINUATION, _TEXT, _BINARY}
 
 
+def socket_of(stream: trio.abc.Stream) -> trio.socket.SocketType | None:
+    """The socket below a stream, if there is one."""
+    if isinstance(stream, trio.SSLStream):
+        stream = stream.transport_stream
+    return stream.socket if isinstance(stream, trio.SocketStream) else None
+
+
 class GuardedStream(trio.abc.Stream):
     """A stream that stops hearing its peer at the first broken bound, and stops waiting for it.
 
@@ -190,6 +205,12 @@ class GuardedStream(trio.abc.Stream):
         self._filled_at = trio.current_time()
         self._deaf = False
         self._cut = False
+        self._writing = trio.Lock()
+
+    @property
+    def pongs(self) -> int:
+        """How many pongs the peer has sent, whatever is in them."""
+        return self._watch.pongs
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """The peer's next bytes, all bounds kept; after a fault only the end of the stream."""
@@ -226,22 +247,41 @@ class GuardedStream(trio.abc.Stream):
 
         Cancellation: part of the data may be out, so nothing can follow it: later writes break.
         """
-        if self._cut:
-            raise trio.BrokenResourceError("a write before this one was cut off")
-        self._cut = True
-        with trio.move_on_after(self._limits.write_s) as scope:
-            await self._stream.send_all(data)
-            self._cut = False
+        async with self._writing:
+            if self._cut:
+                raise trio.BrokenResourceError("a write before this one was cut off")
+            self._cut = True
+            with trio.move_on_after(self._limits.write_s) as scope:
+                await self._stream.send_all(data)
+                self._cut = False
         if scope.cancelled_caught:
             self._on_fault(ErrorKind.SLOW_READER)
             raise trio.BrokenResourceError("the peer does not read")
+
+    async def ping(self) -> None:
+        """Write a ping, between the library's frames.
+
+        The library's own waits for the pong of the same payload, and is kept until that comes.
+        """
+        await self.send_all(_PING_FRAME)
 
     async def wait_send_all_might_not_block(self) -> None:
         """As the stream below."""
         await self._stream.wait_send_all_might_not_block()
 
+    def reset_if_cut(self) -> None:
+        """Where a write was cut off, have the close reset the peer: nothing whole can follow.
+
+        Not even the kernel is to go on offering what the peer does not take.
+        """
+        socket = socket_of(self._stream)
+        if self._cut and socket is not None:
+            with suppress(OSError):  # closed already
+                socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, _RESET)
+
     async def aclose(self) -> None:
         """Close the stream below, by force where its goodbye is not taken within ``write_s``."""
         self._on_end()
+        self.reset_if_cut()
         with trio.move_on_after(self._limits.write_s):
             await self._stream.aclose()

@@ -1,42 +1,76 @@
-"""HTTP listeners: Hypercorn's connections under an accept loop of our own.
+"""HTTP listeners: Hypercorn's HTTP/1.1 under an accept loop and deadlines of our own.
 
-Hypercorn lets an exception of one connection end the whole server: a body cut short or a byte after
-an upgrade request is enough, and needs no token. So its connection class is driven from here, and
-what leaves a connection ends that connection only (requirement 91). Every default of Hypercorn that
-matters is set on purpose.
+Hypercorn lets an exception of one connection end the whole server: a body cut short is enough, and
+needs no token. So its connection class is driven from here, and what leaves a connection ends that
+connection only (requirement 91).
 
-Hypercorn cannot stop while a client does not read what it is sent: the command that started the
-server ends the process after the drain time (``cli.serve``).
+Nobody on this listener has shown a token before its request is read, so what a connection may cost
+is bounded before that: how many there are, in all and of one address; how long the first byte, the
+head, the whole request and each write may take. HTTP/2 would need bounds of its own: it is not
+spoken, whether asked for by its preface, by an upgrade or in TLS.
+
+A write that a client does not read is shielded by Hypercorn until ``WRITE_S`` have passed: the
+command that started the server ends the process after the drain time (``cli.serve``).
 """
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import h11
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
+from hypercorn.utils import parse_socket_addr
 
+from otp_server.domain.address import address_key, is_trusted
 from otp_server.telemetry import get_logger
+from otp_server.transport.websocket import peer_of
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from quart_trio import QuartTrio
 
+    from otp_server.domain.address import Network
     from otp_server.transport.sockets import TlsFiles
 
+    Stream = trio.SSLStream[trio.SocketStream] | trio.SocketStream
+
+HEAD_S = 8
+"""From the first byte of a request to the end of its head. A new connection has as long in all,
+its TLS handshake included."""
+REQUEST_S = 30
+"""From the end of the head to the end of the answer."""
 KEEP_ALIVE_S = 75
-READ_S = 30
+"""Between two requests."""
+WRITE_S = 10
+CLOSE_S = 2
 HEAD_BYTES_MAX = 16 * 1024
+_TELL_AGAIN_S = 10
+_VERSIONS = (b"1.0", b"1.1")
 
 log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """How many connections there may be; ``per_address`` does not bind trusted proxies."""
+
+    connections: int
+    per_address: int
+    trusted_proxies: Sequence[Network] = ()
 
 
 async def serve_http(
@@ -44,44 +78,217 @@ async def serve_http(
     listener: socket.socket,
     *,
     tls: TlsFiles | None,
-    drain_s: float,
+    limits: HttpLimits,
     stop: Callable[[], Awaitable[None]],
 ) -> None:
-    """Serve ``app`` until ``stop`` returns, then let requests in flight end within ``drain_s``.
+    """Serve ``app`` until ``stop`` returns, then end what is idle and finish what was begun.
 
     The listener is consumed. Hooks of the application for its start and stop are not called.
+
+    Cancellation ends every connection; it is how the caller bounds the finishing.
     """
-    context = WorkerContext(None)
-    handle = partial(_handle, ASGIWrapper(app), _config(drain_s), context)
-    async with trio.open_nursery() as connections:
+    connections = _Connections(app, limits)
+    async with trio.open_nursery() as handling:
         async with trio.open_nursery() as accepting:
             accepting.start_soon(
                 partial(
                     trio.serve_listeners,
-                    handle,
+                    connections.handle,
                     [_trio_listener(listener, tls)],
-                    handler_nursery=connections,
+                    handler_nursery=handling,
                 )
             )
             await stop()
             accepting.cancel_scope.cancel()
-        await context.terminated.set()
-        connections.cancel_scope.deadline = trio.current_time() + drain_s
+        await connections.drain()
 
 
-async def _handle(
-    app: ASGIWrapper,
-    config: Config,
-    context: WorkerContext,
-    stream: trio.SSLStream[trio.SocketStream],  # or a plain SocketStream: Hypercorn finds out
-) -> None:
-    """The last-resort handler of one connection: nothing but cancellation leaves it."""
-    try:
-        await TCPServer(app, config, context, ConnectionState({}), stream)
-    except* Exception as group:  # noqa: BLE001 - logged, without a traceback for a peer to cause
-        # The application answers its own bugs (``api.web``): these are Hypercorn's, made by what
-        # the peer sent or by its leaving.
-        log.warning("HTTP connection dropped", why=repr(group))
+class _Connections:
+    """All connections of one listener."""
+
+    def __init__(self, app: QuartTrio, limits: HttpLimits) -> None:
+        self._app = ASGIWrapper(app)
+        self._limits = limits
+        self._config = _config()
+        self._context = WorkerContext(None)
+        self._open: set[_Connection] = set()
+        self._of_address: Counter[str] = Counter()
+        self._refused = 0
+        self._told_at = float("-inf")
+
+    async def handle(self, stream: Stream) -> None:
+        """The last-resort handler of one connection: nothing but cancellation leaves it."""
+        peer = peer_of(stream)
+        if not peer:  # gone already
+            return
+        key = address_key(peer)
+        if self._is_full(peer, key):
+            self._note_refusal()
+            return
+        connection = _Connection(self._app, self._config, self._context, stream)
+        self._open.add(connection)
+        self._of_address[key] += 1
+        try:
+            await connection.run()
+        except* Exception as group:  # noqa: BLE001 - logged, without a traceback for a peer to cause
+            # The application answers its own bugs (``api.web``): these are Hypercorn's, made by
+            # what the peer sent or by its leaving.
+            log.warning("HTTP connection dropped", why=repr(group))
+        finally:
+            self._open.discard(connection)
+            self._of_address[key] -= 1
+            self._of_address += Counter()  # forgets addresses without connections
+
+    async def drain(self) -> None:
+        """Let every connection end: the idle ones now, the others after their answer."""
+        await self._context.terminated.set()
+        for connection in self._open:
+            connection.drain()
+
+    def _is_full(self, peer: str, key: str) -> bool:
+        limits = self._limits
+        if len(self._open) >= limits.connections:
+            return True
+        if self._of_address[key] < limits.per_address:
+            return False
+        return not is_trusted(peer, limits.trusted_proxies)
+
+    def _note_refusal(self) -> None:
+        """Closed without an answer, which would cost a handshake and a wait; told now and then."""
+        self._refused += 1
+        if trio.current_time() >= self._told_at + _TELL_AGAIN_S:
+            self._told_at = trio.current_time()
+            log.warning("too many HTTP connections", refused=self._refused, open=len(self._open))
+            self._refused = 0
+
+
+class _NotSpokenError(Exception):
+    """The peer was told that its version of HTTP is not spoken here."""
+
+
+class _Http11(H11Protocol):
+    """HTTP/1.1, and nothing it could be upgraded to."""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        if event.http_version not in _VERSIONS:
+            await self._send_error_response(505)
+            raise _NotSpokenError
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        # An upgrade is an offer, here declined: the request is answered as the HTTP/1.1 it is.
+        headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
+        if len(headers) < len(request.headers):
+            request = h11.Request(
+                method=request.method,
+                headers=headers,
+                target=request.target,
+                http_version=request.http_version,
+            )
+        await super()._create_stream(request)
+
+    async def _send_error_response(self, status_code: int) -> None:
+        """What cannot be read never reaches the application."""
+        headers = [
+            (b"content-length", b"0"),
+            (b"cache-control", b"no-store"),
+            (b"connection", b"close"),
+            *self.config.response_headers("h11"),
+        ]
+        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
+        await self._send_h11_event(h11.EndOfMessage())
+
+
+class _Connection(TCPServer):
+    """One connection. It is over when its reading is: one deadline, moved on, ends all of it."""
+
+    protocol: _Http11  # type: ignore[assignment] # not the wrapper that may choose HTTP/2
+
+    def __init__(
+        self, app: ASGIWrapper, config: Config, context: WorkerContext, stream: Stream
+    ) -> None:
+        super().__init__(
+            app,
+            config,
+            context,
+            ConnectionState({}),
+            stream,  # type: ignore[arg-type] # Hypercorn takes both and names one
+        )
+        self._reading = trio.CancelScope()
+        self._silent = True  # between requests, and no byte of the next one has come
+
+    async def run(self) -> None:
+        """Serve it to its end."""
+        self._end_in(HEAD_S)
+        secure = isinstance(self.stream, trio.SSLStream)
+        socket = self.stream.transport_stream.socket if secure else self.stream.socket
+        try:
+            with trio.CancelScope() as whole:
+                async with TaskGroup() as tasks:
+                    self.protocol = _Http11(
+                        self.app,
+                        self.config,
+                        self.context,
+                        tasks,
+                        ConnectionState(self.state),
+                        secure,
+                        parse_socket_addr(socket.family, socket.getpeername()),
+                        parse_socket_addr(socket.family, socket.getsockname()),
+                        self.protocol_send,
+                    )
+                    with self._reading:
+                        await self._read_data()
+                    await self.protocol.handle(Closed())
+                    whole.cancel()
+        except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError, _NotSpokenError):
+            pass
+        finally:
+            with trio.move_on_after(CLOSE_S):
+                await self._close()
+
+    def drain(self) -> None:
+        """End now if nothing of a request has come; Hypercorn ends it after an answer."""
+        if self._silent:
+            self._end_in(0)
+
+    async def protocol_send(self, event: Event) -> None:
+        """What the protocol has for the peer, and for us."""
+        if isinstance(event, RawData):
+            await self._write(event.data)
+        elif isinstance(event, Closed):
+            self._end_in(0)
+        elif isinstance(event, Updated) and event.idle:
+            more, _ = self.protocol.connection.trailing_data
+            self._silent = not more
+            self._end_in(KEEP_ALIVE_S if self._silent else HEAD_S)
+        elif isinstance(event, Updated):
+            self._silent = False
+            self._end_in(REQUEST_S)
+
+    def _end_in(self, seconds: float) -> None:
+        self._reading.deadline = trio.current_time() + seconds
+
+    async def _read_data(self) -> None:
+        if isinstance(self.stream, trio.SSLStream):
+            await self.stream.do_handshake()
+        while True:
+            data = bytes(await self.stream.receive_some(MAX_RECV))
+            if data and self._silent:
+                self._silent = False
+                self._reading.deadline = min(self._reading.deadline, trio.current_time() + HEAD_S)
+            await self.protocol.handle(RawData(data))
+            if not data:
+                return
+
+    async def _write(self, data: bytes) -> None:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + WRITE_S) as writing:
+            async with self.send_lock:
+                try:
+                    await self.stream.send_all(data)
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    self._end_in(0)
+        if writing.cancelled_caught:
+            await trio.aclose_forcefully(self.stream)
+            self._end_in(0)
 
 
 def _trio_listener(listener: socket.socket, tls: TlsFiles | None) -> trio.abc.Listener[Any]:
@@ -89,19 +296,16 @@ def _trio_listener(listener: socket.socket, tls: TlsFiles | None) -> trio.abc.Li
     if tls is None:
         return plain
     context = tls.context()
-    context.set_alpn_protocols(["http/1.1"])  # HTTP/2 would need bounds of its own
+    context.set_alpn_protocols(["http/1.1"])
     return trio.SSLListener(plain, context, https_compatible=True)
 
 
-def _config(drain_s: float) -> Config:
+def _config() -> Config:
+    """Every default of Hypercorn's HTTP/1.1 that matters, set on purpose."""
     config = Config()
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.error")
-    config.graceful_timeout = drain_s
     config.h11_max_incomplete_size = HEAD_BYTES_MAX
     config.include_server_header = False
     config.keep_alive_max_requests = 1_000_000
-    config.keep_alive_timeout = KEEP_ALIVE_S
-    config.read_timeout = READ_S
-    config.websocket_max_message_size = HEAD_BYTES_MAX
     return config

@@ -41,6 +41,9 @@ def reactor_options(options: LinkOptions, *, echo: bool = False) -> ReactorOptio
     guard = options.guard
     return ReactorOptions(
         connections_max=options.connections_max,
+        entrance_max=options.entrance_max,
+        entrance_per_address=options.entrance_per_address,
+        trusted=[str(network) for network in options.trusted],
         frame_bytes_max=options.frame_bytes_max,
         message_bytes_max=guard.message_bytes_max,
         fragments_max=guard.fragments_max,
@@ -82,7 +85,11 @@ class NativeTransport:
     def close_many(self, connections: Sequence[tuple[int, ErrorKind]]) -> None:
         """Close with the kind's close code, after what is queued."""
         if self._reactor is not None:
-            closes = [(number, kind.close_code, kind.token) for number, kind in connections]
+            within_ms = {kind: _ms(self._options.close_within_s(kind)) for _, kind in connections}
+            closes = [
+                (number, kind.close_code, kind.token, within_ms[kind])
+                for number, kind in connections
+            ]
             self._reactor.close_many(closes, _now_ms())
             self._look_again(self._reactor)
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 import socket
 import ssl
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from otp_server.errors import ConfigError
+from otp_server.transport.options import entrance_size
 
 if TYPE_CHECKING:
     from otp_server.core import ReactorListener
 
 BACKLOG = 4096
-_DESCRIPTORS_KEPT = 64
-"""Descriptors left for the store, the logs and HTTP when devices fill the rest."""
+OPS_CONNECTIONS = 16
+"""Connections of operators, who must get in whatever the others do."""
+_DESCRIPTORS_KEPT = 48 + OPS_CONNECTIONS
+"""Descriptors left for the store, the logs, the listeners and the operators."""
+_HTTP_CONNECTIONS = (8, 4096)
+"""The fewest and the most connections of apps; between them, a quarter of what is not kept."""
+_TELL_AGAIN_S = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +99,40 @@ def raise_descriptor_limit() -> int:
     return hard
 
 
+def http_connections_possible(descriptors: int) -> int:
+    """How many connections of apps fit."""
+    fewest, most = _HTTP_CONNECTIONS
+    return max(fewest, min((descriptors - _DESCRIPTORS_KEPT) // 4, most))
+
+
 def connections_possible(descriptors: int, wanted: int) -> int:
-    """How many device connections fit: the configured number, or what descriptors allow."""
-    return max(1, min(wanted, descriptors - _DESCRIPTORS_KEPT))
+    """How many devices fit beside the connections that are not let in yet.
+
+    The configured number, or what descriptors allow.
+    """
+    left = descriptors - _DESCRIPTORS_KEPT - http_connections_possible(descriptors)
+    return max(1, min(wanted, left - entrance_size(left)))
+
+
+class _NowAndThen(logging.Filter):
+    """Lets a record pass every few seconds, without its traceback."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told_at = float("-inf")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.exc_info = None
+        now = time.monotonic()
+        if now < self._told_at + _TELL_AGAIN_S:
+            return False
+        self._told_at = now
+        return True
+
+
+_now_and_then = _NowAndThen()
+
+
+def calm_accept_log() -> None:
+    """Without descriptors Trio's accept loop logs a traceback ten times a second and listener."""
+    logging.getLogger("trio.serve_listeners").addFilter(_now_and_then)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -23,7 +24,8 @@ from wsproto.utilities import ProtocolError
 from otp_server.core import FrameDecoder
 from otp_server.errors import ErrorKind
 from otp_server.telemetry import get_logger
-from otp_server.transport.guard import GuardedStream
+from otp_server.transport.entrance import Entrance
+from otp_server.transport.guard import GuardedStream, socket_of
 from otp_server.transport.options import OUTBOX_BYTES_MAX, LinkOptions
 from otp_server.transport.seam import Upgrade
 
@@ -51,6 +53,7 @@ class _Link:
         self._outbox: deque[bytes] = deque()
         self._outbox_bytes = 0
         self._wake = trio.Event()
+        self._writing = trio.CancelScope()
 
     def send(self, frame: bytes) -> None:
         """Queue a frame; a full outbox closes the connection."""
@@ -58,6 +61,7 @@ class _Link:
             return
         if self._outbox_bytes + len(frame) > OUTBOX_BYTES_MAX:
             self._outbox.clear()
+            self._outbox_bytes = 0
             self.close(ErrorKind.SLOW_READER)
             return
         self._outbox.append(frame)
@@ -65,7 +69,9 @@ class _Link:
         self._wake.set()
 
     def close(self, kind: ErrorKind) -> None:
-        """Close after what is queued. The first reason stands."""
+        """Close after what is queued. The first reason stands; a later one can only hasten it."""
+        deadline = trio.current_time() + self._options.close_within_s(kind)
+        self._writing.deadline = min(self._writing.deadline, deadline)
         if self.closing is None:
             self.closing = kind
             self._wake.set()
@@ -73,19 +79,17 @@ class _Link:
     async def write(self, ws: WebSocketConnection) -> None:
         """The writer: send what is queued until the connection ends, then close it."""
         try:
-            while True:
-                await self._wake.wait()
-                self._wake = trio.Event()
-                while self._outbox:
-                    frame = self._outbox.popleft()
-                    self._outbox_bytes -= len(frame)
-                    await ws.send_message(frame)
-                if self.closing is not None:
-                    with trio.move_on_after(self._options.close_s):
+            with self._writing, suppress(ConnectionClosed):
+                while True:
+                    await self._wake.wait()
+                    self._wake = trio.Event()
+                    while self._outbox:
+                        frame = self._outbox.popleft()
+                        self._outbox_bytes -= len(frame)
+                        await ws.send_message(frame)
+                    if self.closing is not None:
                         await ws.aclose(self.closing.close_code, self.closing.token)
-                    return
-        except ConnectionClosed:
-            return
+                        return
         finally:
             self.gone.set()
 
@@ -114,23 +118,21 @@ class _Link:
             elif frames or deadline == float("inf"):
                 deadline = trio.current_time() + self._options.frame_s
 
-    async def keep_alive(self, ws: WebSocketConnection) -> None:
-        """Ping; close when ``ping_misses`` pings in a row brought no answer in time."""
+    async def keep_alive(self, ws: WebSocketConnection, stream: GuardedStream) -> None:
+        """Ping; close when ``ping_misses`` pings in a row brought no pong in time."""
         interval = self._options.ping_interval_s
         misses = 0
-        try:
-            await trio.sleep(interval)
-            while misses < self._options.ping_misses:
-                started = trio.current_time()
-                with trio.move_on_after(interval) as waiting:
-                    await ws.ping()
-                if waiting.cancelled_caught:
-                    misses += 1
-                else:
-                    misses = 0
-                    await trio.sleep_until(started + interval)
-        except ConnectionClosed:
-            return
+        await trio.sleep(interval)
+        while misses < self._options.ping_misses:
+            if ws.closed is not None:
+                return
+            started, pongs = trio.current_time(), stream.pongs
+            try:
+                await stream.ping()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return
+            await trio.sleep_until(started + interval)
+            misses = 0 if stream.pongs != pongs else misses + 1
         self.close(ErrorKind.PING_TIMEOUT)
 
 
@@ -144,6 +146,9 @@ class WebSocketTransport:
         self._numbers = itertools.count(1)
         self._links: dict[int, _Link] = {}
         self._connections = 0
+        self._entrance = Entrance(
+            options.entrance_max, options.entrance_per_address, options.trusted
+        )
         self._accepting = trio.CancelScope()
 
     def send_many(self, frames: Sequence[tuple[int, bytes]]) -> None:
@@ -212,19 +217,21 @@ class WebSocketTransport:
         link = _Link(next(self._numbers), self._options)
         upgrading = trio.CancelScope(deadline=trio.current_time() + self._options.upgrade_s)
         guarded = GuardedStream(stream, self._options.guard, link.close, upgrading.cancel)
+        peer = peer_of(stream)
+        self._entrance.enter(link.number, peer, upgrading.cancel)
         try:
             async with trio.open_nursery() as tasks:
                 ws = None
                 with upgrading:
-                    ws = await self._upgrade(guarded, peer_of(stream), link, tasks)
+                    ws = await self._upgrade(guarded, peer, link, tasks, upgrading)
                 if ws is None:
                     outcome = "dropped" if upgrading.cancelled_caught else "refused"
                     self._metrics.upgrades.labels(outcome=outcome).inc()
                     tasks.cancel_scope.cancel()
                     return
                 self._metrics.upgrades.labels(outcome="accepted").inc()
-                tasks.start_soon(link.write, ws)
-                tasks.start_soon(link.keep_alive, ws)
+                tasks.start_soon(self._write, link, ws, tasks.cancel_scope)
+                tasks.start_soon(link.keep_alive, ws, guarded)
                 try:
                     await link.read(ws, self._face)
                 except Exception:
@@ -235,13 +242,27 @@ class WebSocketTransport:
                     await link.gone.wait()
                 tasks.cancel_scope.cancel()
         finally:
+            guarded.reset_if_cut()
+            self._entrance.leave(link.number)
             if self._links.pop(link.number, None) is not None:
                 kind = "peer" if link.closing is None else link.closing.token
                 self._metrics.closes.labels(kind=kind).inc()
                 self._face.closed([link.number])
 
+    @staticmethod
+    async def _write(link: _Link, ws: WebSocketConnection, whole: trio.CancelScope) -> None:
+        """The writer; a close of ours that is done, or out of time, ends the whole connection."""
+        await link.write(ws)
+        if link.closing is not None:
+            whole.cancel()
+
     async def _upgrade(
-        self, stream: GuardedStream, peer: str, link: _Link, tasks: trio.Nursery
+        self,
+        stream: GuardedStream,
+        peer: str,
+        link: _Link,
+        tasks: trio.Nursery,
+        upgrading: trio.CancelScope,
     ) -> WebSocketConnection | None:
         """Read the upgrade request and accept it, or refuse it and give None."""
         request = await wrap_server_stream(
@@ -254,6 +275,8 @@ class WebSocketTransport:
         refusal = await self._refusal(request, peer, link)
         if refusal is None:
             return await request.accept()
+        self._entrance.leave(link.number)
+        self._entrance.enter(link.number, peer, upgrading.cancel)
         body = f"{refusal.token}: {refusal.text}\n".encode()
         headers = [(b"content-type", b"text/plain"), (b"cache-control", b"no-store")]
         if refusal is ErrorKind.UNAUTHORIZED:
@@ -262,12 +285,13 @@ class WebSocketTransport:
         return None
 
     async def _refusal(self, request: WebSocketRequest, peer: str, link: _Link) -> ErrorKind | None:
-        if self._connections > self._options.connections_max:
+        if len(self._links) >= self._options.connections_max:
             return ErrorKind.OVERLOADED
         if request.path.partition("?")[0] != self._options.path:
             return ErrorKind.NOT_FOUND
         # In the table before the face hears of it: the face may answer at once.
         self._links[link.number] = link
+        self._entrance.leave(link.number)
         refusal: ErrorKind | None = ErrorKind.INTERNAL
         try:
             upgrade = Upgrade(link.number, peer, request.headers)
@@ -283,11 +307,8 @@ class WebSocketTransport:
 
 def peer_of(stream: trio.abc.Stream) -> str:
     """The address a stream's connection came from; empty for streams without one."""
-    if isinstance(stream, trio.SSLStream):
-        stream = stream.transport_stream
-    if isinstance(stream, trio.SocketStream):
-        try:
-            return str(stream.socket.getpeername()[0])
-        except OSError:  # gone already
-            return ""
+    socket = socket_of(stream)
+    if socket is not None:
+        with suppress(OSError):  # gone already
+            return str(socket.getpeername()[0])
     return ""

@@ -297,6 +297,23 @@ async def test_nothing_follows_a_write_that_was_cut(autojump_clock: trio.testing
     assert faults == []
 
 
+async def test_a_ping_waits_for_the_write_before_it(autojump_clock: trio.testing.MockClock) -> None:
+    watched = Watched()
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(watched.stream.send_all, b"a frame")
+            nursery.start_soon(watched.stream.ping)
+    assert len(await watched.peer.receive_some()) == 2 * len(b"a frame" + b"\x89\x00")
+
+
+def test_pongs_are_counted_whatever_is_in_them() -> None:
+    watch = FrameWatch(LIMITS)
+    sent = [b"", b"x", bytes(125)]
+    watch.receive_data(HEAD + b"".join(encode_ws_frame(payload, PONG) for payload in sent))
+    watch.receive_data(encode_ws_frame(b"", PING) + encode_ws_frame(b"abc"))
+    assert watch.pongs == len(sent)
+
+
 async def test_closing_does_not_wait_for_the_peer(autojump_clock: trio.testing.MockClock) -> None:
     _, stream = stuck([])
     began = trio.current_time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 import socket
 import ssl
@@ -13,7 +14,9 @@ import pytest
 from otp_server.errors import ConfigError
 from otp_server.transport.sockets import (
     TlsFiles,
+    calm_accept_log,
     connections_possible,
+    http_connections_possible,
     open_listener,
     raise_descriptor_limit,
     url_of,
@@ -57,9 +60,25 @@ def test_a_host_that_is_none_is_named() -> None:
 
 
 def test_descriptors_bound_connections() -> None:
-    assert connections_possible(1000, 1_000_000) == 936
+    assert connections_possible(1000, 1_000_000) == 1000 - 64 - 234 - 70  # not let in yet
+    assert connections_possible(1 << 20, 1_000_000) == 1_000_000
     assert connections_possible(1_000_000, 500) == 500
     assert connections_possible(10, 500) == 1
+    assert http_connections_possible(1000) == 234
+    assert http_connections_possible(1_000_000) == 4096
+    assert http_connections_possible(10) == 8
+
+
+def test_the_accept_loop_tells_of_its_trouble_now_and_then(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    calm_accept_log()
+    calm_accept_log()
+    trio_log = logging.getLogger("trio.serve_listeners")
+    for _ in range(50):
+        trio_log.error("accept returned EMFILE", exc_info=OSError(24, "Too many open files"))
+    assert len(caplog.records) == 1
+    assert caplog.records[0].exc_info is None
 
 
 def test_the_soft_limit_is_raised_to_the_hard_one() -> None:

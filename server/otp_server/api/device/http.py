@@ -7,6 +7,7 @@ wrong with a code, the answer is one and the same (requirement 51).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import wraps
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -30,6 +31,8 @@ from otp_server.services.confirm import Attempt
 from otp_server.services.tokens import TokenType
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from quart import Response
     from quart_trio import QuartTrio
 
@@ -122,13 +125,31 @@ class DeviceHttp:
 
     def mount(self, app: QuartTrio) -> None:
         """Add the routes to an application."""
-        rule = app.add_url_rule
-        rule("/device/otp/confirm", view_func=self.confirm_v1, methods=["POST"])
-        rule("/device/otp/confirm/v2", view_func=self.confirm_v2, methods=["POST"])
-        rule("/device/otp/confirm-quick-session", view_func=self.confirm_quick, methods=["POST"])
-        rule("/device/service", view_func=self.service, methods=["POST"])
+        rule, timely = app.add_url_rule, self._timely
+        confirm, late = "/device/otp/confirm", ErrorKind.UNAVAILABLE
+        rule(confirm, view_func=timely(self.confirm_v1, late), methods=["POST"])
+        rule(f"{confirm}/v2", view_func=timely(self.confirm_v2, late), methods=["POST"])
+        rule(
+            f"{confirm}-quick-session", view_func=timely(self.confirm_quick, late), methods=["POST"]
+        )
+        rule("/device/service", view_func=timely(self.service, ErrorKind.TIMEOUT), methods=["POST"])
         rule("/device/server-time", view_func=self.server_time, methods=["GET"])
-        rule("/device/status", view_func=self.status, methods=["GET"])
+        rule("/device/status", view_func=timely(self.status, late), methods=["GET"])
+
+    def _timely(
+        self, view: Callable[[], Awaitable[Response]], late: ErrorKind
+    ) -> Callable[[], Awaitable[Response]]:
+        """The view under one deadline. A confirmation that began ends by the service's own."""
+
+        @wraps(view)
+        async def answer() -> Response:
+            with trio.move_on_after(self.options.answer_s):
+                return await view()
+            if late is ErrorKind.TIMEOUT:
+                self.metrics.issues.labels(outcome=late.token).inc()
+            raise ApiError(late)
+
+        return answer
 
     async def confirm_v1(self) -> Response:
         """A code for a long-lived API token. A Bearer header is ignored (ruling D4)."""
@@ -161,16 +182,14 @@ class DeviceHttp:
         refused = self.issue.admit(device.device_id)
         if refused is not None:
             raise ApiError.of(refused)
-        with trio.move_on_after(self.options.answer_s):
-            match await self.issue.issue_many([device.device_id]):
-                case [Issued() as code]:
-                    self.metrics.issues.labels(outcome="issued").inc()
-                    return json_response(CodeAnswer(code.passcode.reveal(), code.expires_at_ms))
-                case [Refused() as refusal]:
-                    self.metrics.issues.labels(outcome=refusal.kind.token).inc()
-                    raise ApiError.of(refusal)
-        self.metrics.issues.labels(outcome=ErrorKind.TIMEOUT.token).inc()
-        raise ApiError(ErrorKind.TIMEOUT)
+        [outcome] = await self.issue.issue_many([device.device_id])
+        match outcome:
+            case Issued() as code:
+                self.metrics.issues.labels(outcome="issued").inc()
+                return json_response(CodeAnswer(code.passcode.reveal(), code.expires_at_ms))
+            case Refused() as refusal:
+                self.metrics.issues.labels(outcome=refusal.kind.token).inc()
+                raise ApiError.of(refusal)
 
     async def server_time(self) -> Response:
         """Unix milliseconds."""
