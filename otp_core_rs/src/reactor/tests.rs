@@ -10,7 +10,7 @@ const HEAD: &[u8] = b"GET /ws/device HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r
 Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
 Sec-WebSocket-Version: 13\r\n\r\n";
 const OTP_REQUEST: &[u8] = &[0x82, 0x83, 0, 0, 0, 0, 19, 3, 0];
-const ROUNDS_MAX: usize = 20_000;
+const REACHED_WITHIN: Duration = Duration::from_secs(20);
 
 /// A reactor and what its batches said.
 struct Served {
@@ -49,7 +49,8 @@ impl Served {
     }
 
     fn until(&mut self, mut reached: impl FnMut(&mut Self) -> bool) {
-        for _ in 0..ROUNDS_MAX {
+        let started = Instant::now();
+        while started.elapsed() < REACHED_WITHIN {
             self.poll();
             if reached(self) {
                 return;
