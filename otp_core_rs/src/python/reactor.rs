@@ -3,6 +3,7 @@
 //! A poll works on many sockets and makes system calls, so it drops the GIL. The other calls keep
 //! it: they are short, and to win it back from a busy thread can take five milliseconds.
 
+use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
-use super::errors::guarded;
+use super::errors::{guarded, os_error};
 use super::frames::Frame;
 use crate::reactor::{self, EntranceRules, Id};
 use crate::session::{SessionKind, SessionOptions};
@@ -29,7 +30,7 @@ impl ReactorListener {
         let host: IpAddr = host
             .parse()
             .map_err(|_| PyValueError::new_err("host must be a numeric address"))?;
-        let listener = reactor::Listener::bind(host, port, backlog, reuse_port)?;
+        let listener = reactor::Listener::bind(host, port, backlog, reuse_port).map_err(failed)?;
         Ok(Self(Some(listener)))
     }
 
@@ -50,6 +51,11 @@ impl ReactorListener {
             None => "<ReactorListener closed>".to_owned(),
         }
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn failed(error: io::Error) -> PyErr {
+    os_error(error.raw_os_error(), error.to_string())
 }
 
 fn gone() -> PyErr {
@@ -156,7 +162,8 @@ impl Reactor {
         let listener = listener.0.take().ok_or_else(gone)?;
         let entrance = options.entrance.clone();
         let reactor =
-            reactor::Reactor::new(listener, options.connections_max, entrance, options.session)?;
+            reactor::Reactor::new(listener, options.connections_max, entrance, options.session)
+                .map_err(failed)?;
         Ok(Self(reactor))
     }
 
@@ -185,7 +192,7 @@ impl Reactor {
     /// Do what can be done without waiting.
     fn poll(&mut self, py: Python<'_>, now_ms: u64, time_us: u64) -> PyResult<ReactorBatch> {
         let time = Duration::from_micros(time_us);
-        let batch = guarded(|| Ok(py.detach(|| self.0.poll(now_ms, time))))??;
+        let batch = guarded(|| Ok(py.detach(|| self.0.poll(now_ms, time))))?.map_err(failed)?;
         to_python(py, batch)
     }
 

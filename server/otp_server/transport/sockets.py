@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import socket
 import ssl
@@ -71,8 +72,10 @@ def open_reactor_listener(host: str, port: int, *, reuse_port: bool = False) -> 
     _, address = _resolve(host, port)
     try:
         return ReactorListener(address[0], port, backlog=BACKLOG, reuse_port=reuse_port)
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        number = error.errno if isinstance(error, OSError) else None
+        why = error if number is None else os.strerror(number)
+        raise ConfigError(f"cannot listen on {host}:{port}: {why}") from error
 
 
 def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
