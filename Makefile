@@ -6,10 +6,11 @@ RUST_SOURCES := Cargo.toml Cargo.lock otp_core_rs/Cargo.toml $(shell find otp_co
 SETTINGS := VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH=$(CURDIR)/$(BIN):$$PATH PIP_DISABLE_PIP_VERSION_CHECK=1
 
 .PHONY: help serve demo test test-rust test-python lint build clean
+.PHONY: bench bench-quick bench-gate bench-baseline
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(VENV)/.dependencies: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "otp-server needs Python 3.11 or newer; set PYTHON=python3.x"; exit 1; }
@@ -50,6 +51,22 @@ lint: build ## Format, types, layers, stub, clippy
 	cargo fmt --check
 	cargo clippy -q --locked --release --all-targets --no-default-features -- -D warnings
 	cargo clippy -q --locked --release --all-targets -- -D warnings
+
+$(VENV)/.bench: $(VENV)/.built bench/requirements.txt
+	$(SETTINGS) $(BIN)/python -m pip install -q -c constraints.txt -r bench/requirements.txt
+	@touch $@
+
+bench: $(VENV)/.bench ## Measure everything beside the peers (BENCH="--scenario rr ..."); see bench/README.md
+	$(BIN)/python -m bench.run full $(BENCH)
+
+bench-quick: $(VENV)/.bench ## The same in small, in under three minutes
+	$(BIN)/python -m bench.run quick $(BENCH)
+
+bench-gate: $(VENV)/.bench ## Instruction counts and in-run ratios against the budgets
+	$(BIN)/python -m bench.run gate $(BENCH)
+
+bench-baseline: $(VENV)/.bench ## Write bench/instructions.toml for this compiler
+	$(BIN)/python -m bench.run baseline
 
 clean: ## Remove what was built; data stays
 	rm -rf $(VENV) target dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

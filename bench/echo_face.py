@@ -1,0 +1,128 @@
+"""Our device transports alone: a face that answers each frame with a fixed one.
+
+    python -m bench.echo_face --transport trio-websocket [--answer-bytes 40] [--timer]
+
+Prints ``listening port=N``; ends at SIGTERM. With ``--timer`` a 1 ms timer runs beside it and each
+SIGUSR1 prints how late it was. Exit status 3, with the reason, when the transport is not there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from bench.lateness import TimerWatch
+from otp_server.core import encode_frame
+from otp_server.telemetry import Metrics, configure_logging
+from otp_server.transport.guard import GuardLimits
+from otp_server.transport.sockets import open_listener, raise_descriptor_limit
+from otp_server.transport.websocket import LinkOptions, WebSocketTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from otp_server.core import Frame
+    from otp_server.errors import ErrorKind
+    from otp_server.transport.seam import LinkSide, Upgrade
+
+EXIT_NOT_HERE = 3
+OTP_RESPONSE = 20
+_UNBOUNDED = 1 << 40
+_HEADER_BYTES = 3
+
+
+class EchoFace:
+    """Lets everybody in and answers each frame."""
+
+    def __init__(self, answer: bytes, *, planted: bool) -> None:
+        self._answer = answer
+        self._links: LinkSide | None = None
+        self._planted = planted
+
+    def attach(self, links: LinkSide) -> None:
+        """Give the transport that answers go to."""
+        self._links = links
+
+    async def admit(self, upgrades: Sequence[Upgrade]) -> list[ErrorKind | None]:
+        """Everybody."""
+        return [None] * len(upgrades)
+
+    def received(self, frames: Sequence[tuple[int, Frame]]) -> None:
+        """One answer a frame."""
+        if self._planted:
+            for _ in frames:
+                sum(range(20_000))  # a regression, planted to see the gate red
+        if self._links is not None:
+            self._links.send_many([(connection, self._answer) for connection, _ in frames])
+
+    def closed(self, connections: Sequence[int]) -> None:
+        """Nothing is kept."""
+
+
+def fixed_answer(length: int) -> bytes:
+    """The frame that the floor and every peer give too."""
+    return encode_frame(OTP_RESPONSE, bytes(n % 251 for n in range(_HEADER_BYTES, length)))
+
+
+def make_transport(name: str, face: EchoFace) -> Any:  # noqa: ANN401 - either class
+    """The transport of that name, mounted on the face; ImportError when there is none."""
+    options = LinkOptions(
+        path="/ws/device",
+        frame_bytes_max=1024,
+        connections_max=raise_descriptor_limit(),
+        ping_interval_s=3600,
+        ping_misses=2,
+        guard=GuardLimits(burst_bytes=_UNBOUNDED, bytes_per_s=_UNBOUNDED),
+    )
+    if name == "trio-websocket":
+        return WebSocketTransport(face, options, Metrics())
+    native = importlib.import_module("otp_server.transport.native")
+    return native.NativeTransport(face, options, Metrics())
+
+
+async def serve(name: str, answer_bytes: int, *, timer: bool) -> None:
+    """Serve until SIGTERM."""
+    face = EchoFace(fixed_answer(answer_bytes), planted=bool(os.environ.get("BENCH_PLANT")))
+    transport = make_transport(name, face)
+    face.attach(transport)
+    listener = open_listener("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    listeners: Any = [listener]
+    if name == "trio-websocket":
+        listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(transport.serve, listeners)
+        if timer:
+            watch = TimerWatch()
+            await nursery.start(watch.report_on_signal)
+            nursery.start_soon(watch.run)
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            print(f"listening port={port}", flush=True)
+            await anext(signals)
+        nursery.cancel_scope.cancel()
+
+
+def main() -> int:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--transport", default="trio-websocket")
+    parser.add_argument("--answer-bytes", type=int, default=40)
+    parser.add_argument("--timer", action="store_true")
+    arguments = parser.parse_args()
+    configure_logging("error")
+    try:
+        trio.run(lambda: serve(arguments.transport, arguments.answer_bytes, timer=arguments.timer))
+    except ImportError as error:
+        print(f"the transport {arguments.transport!r} is not there: {error}", file=sys.stderr)
+        return EXIT_NOT_HERE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
