@@ -168,6 +168,7 @@ def _baseline(console: Console) -> int:
 def _measure(options: argparse.Namespace, console: Console) -> int:
     settings, chosen = settings_of(options), _scenarios(options)
     limits = budgets.load(BUDGETS)
+    each = limits.each
     name = options.name or time.strftime(f"{options.mode}-%Y%m%d-%H%M%S", time.gmtime())
     folder = servers.OUT / f"{name}.work"
     shutil.rmtree(folder, ignore_errors=True)
@@ -185,8 +186,8 @@ def _measure(options: argparse.Namespace, console: Console) -> int:
     gate = options.mode == "gate"
     skipped = ledger.skipped
     if gate:
-        limits = [budget for budget in limits if budget.gate]
-    verdicts = budgets.judge(limits, ledger.records, take_best=gate, skipped=skipped)
+        each = [budget for budget in each if budget.gate]
+    verdicts = budgets.judge(each, ledger.records, take_best=gate, skipped=skipped)
     command = f"make bench{'' if options.mode == 'full' else '-' + options.mode}"
     contents = Contents(
         title=f"otp-server benches: {name}",
@@ -202,7 +203,11 @@ def _measure(options: argparse.Namespace, console: Console) -> int:
     _print(console, contents)
     console.print(f"\nbench/out/{name}.jsonl\nbench/out/{name}.html")
     if gate:
-        return _gate(console, verdicts, compared, ledger)
+        wanted = limits.required & (settings.servers or limits.required)
+        missing = sorted(wanted & skipped.keys())
+        if options.scenario:  # then most is not measured, and that is no fault
+            verdicts = [one for one in verdicts if one.state is not budgets.State.NOT_MEASURED]
+        return _gate(console, verdicts, compared, ledger, missing)
     return 1 if not ledger.records else 0
 
 
@@ -329,9 +334,12 @@ def _gate(
     verdicts: Sequence[Verdict],
     compared: Sequence[Comparison],
     ledger: Ledger,
+    missing: Sequence[str],
 ) -> int:
     """0 when nothing is missed; a budget whose server is not there yet is reported, not missed."""
-    missed = [verdict.budget.name for verdict in verdicts if verdict.state is budgets.State.MISSED]
+    missed = [f"{server} is required and was skipped" for server in missing]
+    missed += [f"wrong answers: {what}" for what in ledger.wrong]
+    missed += [verdict.budget.name for verdict in verdicts if verdict.state is budgets.State.MISSED]
     missed += [
         f"{verdict.budget.name} (not measured, and no server was skipped)"
         for verdict in verdicts

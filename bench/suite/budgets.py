@@ -104,13 +104,22 @@ class Verdict:
         }
 
 
-def load(file: Path) -> list[Budget]:
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """The whole file. A ``required`` server that is skipped makes the gate red."""
+
+    required: frozenset[str]
+    each: list[Budget]
+
+
+def load(file: Path) -> Budgets:
     """Read and check the file; BudgetError names the budget and the key."""
     try:
         table = tomllib.loads(file.read_text())
     except tomllib.TOMLDecodeError as error:
         raise BudgetError(f"{file.name}: {error}") from error
-    return [parse(entry) for entry in table.get("budget", [])]
+    each = [parse(entry) for entry in table.get("budget", [])]
+    return Budgets(frozenset(table.get("required", [])), each)
 
 
 def parse(entry: Mapping[str, Any]) -> Budget:

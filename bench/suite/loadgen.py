@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from bench.suite.machine import cores, pinned
-from bench.suite.processes import BenchError, Running
+from bench.suite.processes import BenchError, Running, WrongAnswersError
 from bench.suite.servers import ANSWER_BYTES, RELEASE, REQUEST_BYTES
 
 if TYPE_CHECKING:
@@ -157,12 +157,14 @@ def _pump(stream: IO[str], loading: Loading) -> None:
 def measures(answer: Answer) -> dict[str, float]:
     """The figures of an answered load, by the names that budgets use.
 
-    BenchError when anything was answered wrong or not at all: such a round counts for nothing.
+    WrongAnswersError when anything was answered wrong or not at all: such a round counts for
+    nothing.
     """
     wrong = {why: count for why, count in answer["faults"].items() if count}
     unanswered = answer.get("unanswered", 0)
     if wrong or unanswered or not answer["answers"]:
-        raise BenchError(f"{answer['answers']} right answers, {unanswered} owed, faults {wrong}")
+        text = f"{answer['answers']} right answers, {unanswered} owed, faults {wrong}"
+        raise WrongAnswersError(text)
     latency, cpu, count = answer["latency_us"], answer["cpu"], answer["answers"]
     found = {
         "p50_us": latency["p50"],

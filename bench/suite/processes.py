@@ -29,6 +29,10 @@ class BenchError(Exception):
     """The benches cannot go on; the text says why."""
 
 
+class WrongAnswersError(BenchError):
+    """A server answered wrong, or not at all: no figure of that round counts."""
+
+
 @dataclass(slots=True)
 class Running:
     """A server that listens. End it with ``stop`` or by leaving its ``with`` block."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from bench.suite.figures import Record, percentile_curve
 from bench.suite.loadgen import Answer, measures, others_share
 from bench.suite.machine import settle
-from bench.suite.processes import BenchError, NotHereError, Running
+from bench.suite.processes import BenchError, NotHereError, Running, WrongAnswersError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,6 +32,7 @@ class Ledger:
     records: list[Record] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
     on_record: Callable[[Record], None] = lambda _: None
     on_note: Callable[[str], None] = lambda _: None
 
@@ -113,7 +114,10 @@ def interleave(
                 settle(server.pid)
             except BenchError as error:
                 failures[name] = failures.get(name, 0) + 1
-                ledger.fail(f"{scenario}, {name}, pass {number}", str(error))
+                what = f"{scenario}, {name}, pass {number}"
+                ledger.fail(what, str(error))
+                if isinstance(error, WrongAnswersError):
+                    ledger.wrong.append(what)
                 if failures[name] > _FAILURES_MAX or server.process.poll() is not None:
                     del left[name]
         disturbed = any(others_share(answer) > OTHERS_SHARE_MAX for _, answer, _ in found)

@@ -109,7 +109,7 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
 
 
 def test_the_committed_budgets_can_be_measured() -> None:
-    budgets = load(ROOT / "bench" / "budgets.toml")
+    budgets = load(ROOT / "bench" / "budgets.toml").each
     assert len({budget.name for budget in budgets}) == len(budgets)
     assert any(budget.gate for budget in budgets)
     for one in budgets:

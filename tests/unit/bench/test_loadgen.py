@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from bench.suite.loadgen import measures, others_share
-from bench.suite.processes import BenchError
+from bench.suite.processes import WrongAnswersError
 
 ANSWER: dict[str, Any] = {
     "mode": "closed",
@@ -35,7 +35,7 @@ def test_a_storm_counts_handshakes() -> None:
     "wrong", [{"faults": {"an answer had other bytes": 1}}, {"unanswered": 1}, {"answers": 0}]
 )
 def test_a_round_with_a_wrong_answer_counts_for_nothing(wrong: dict[str, Any]) -> None:
-    with pytest.raises(BenchError):
+    with pytest.raises(WrongAnswersError):
         measures({**ANSWER, **wrong})
 
 
