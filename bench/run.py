@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 BUDGETS = servers.ROOT / "bench" / "budgets.toml"
 _SPARE_DESCRIPTORS = 300
 """What a full process and a full load generator need besides connections."""
+_EXIT_TERMINATED = 143
+_WIDTH = 120
+"""Of tables in files and in CI."""
 _GATE_SCENARIOS = ("rr", "otp", "timer")
 _GATE_SERVERS = frozenset(
     ["floor", "native", "reference", "otp-native", "otp-reference", "trio-websocket", "picows"]
@@ -47,7 +51,7 @@ _GATE_SERVERS = frozenset(
 _QUICK_SCENARIOS = ("rr", "otp", "timer", "idle", "storm", "slow")
 
 PRESETS = {
-    "full": Settings(Plan(5, 5), seconds=3.0, warmup_s=1.0),
+    "full": Settings(Plan(5, 3), seconds=3.0, warmup_s=1.0),
     "quick": Settings(
         Plan(1, 0),
         seconds=0.5,
@@ -65,7 +69,9 @@ PRESETS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; the exit status."""
     options = _parse(arguments)
-    console = Console(stderr=False)
+    # So that every server that was started is ended on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_EXIT_TERMINATED))
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     try:
         servers.OUT.mkdir(exist_ok=True)
         raise_descriptors()
@@ -98,6 +104,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--idle-connections", type=int, help="in each process; 0: as many as fit")
     parser.add_argument("--idle-processes", type=int, help="of idle-many")
     parser.add_argument("--storm-connections", type=int)
+    parser.add_argument("--churn-connections", type=int, help="in all, one lot after the other")
     parser.add_argument("--name", help="of the files in bench/out; else the time")
     parser.add_argument("--no-build", action="store_true")
     parser.add_argument("--no-instructions", action="store_true", help="gate: ratios only")
@@ -127,6 +134,8 @@ def settings_of(options: argparse.Namespace) -> Settings:
         servers=frozenset(chosen) if chosen else None,
         idle_connections=min(idle or most, most),
         idle_processes=options.idle_processes or preset.idle_processes,
+        churn_connections=options.churn_connections or preset.churn_connections,
+        churn_at_once=min(preset.churn_at_once, options.churn_connections or most, most),
         storm_connections=min(options.storm_connections or preset.storm_connections, most),
     )
 
@@ -151,6 +160,7 @@ def _devices_needed(settings: Settings, scenarios: Sequence[str]) -> int:
         "idle-many": settings.idle_connections + ACTIVE,
         "storm": settings.storm_connections + ACTIVE,
         "slow": settings.slow_connections + ACTIVE,
+        "churn": settings.churn_at_once,
     }
     return max((needed.get(name, 0) for name in scenarios), default=0)
 
@@ -263,7 +273,9 @@ def _write(stem: Path, contents: Contents) -> None:
 
 def _print(console: Console, contents: Contents) -> None:
     records = contents.records
-    table = Table("scenario", "server", title="medians of undisturbed passes")
+    table = Table(title="medians of undisturbed passes")
+    for heading in ("scenario", "server"):
+        table.add_column(heading, no_wrap=True)
     measures = ("msg_per_s", "cpu_us_per_msg", "p50_us", "p99_us", "others_share")
     for heading in ("per s", "of floor", "CPU µs", "of floor", "p50 µs", "p99 µs", "others"):
         table.add_column(heading, justify="right")
@@ -297,7 +309,7 @@ def _print_memory(console: Console, records: Sequence[Record]) -> None:
     shown = (
         *("pss_bytes_per_connection", "connects_per_s", "pss_bytes_per_slow_connection"),
         *("cpu_us_per_handshake", "refused", "established_p99_us", "slow_closed_by_server"),
-        *("timer_late_p50_ms", "timer_late_p99_ms"),
+        *("timer_late_p50_ms", "timer_late_p99_ms", "pss_after_to_before"),
     )
     for scenario, names in scenarios_of(records).items():
         for server in names:

@@ -179,6 +179,7 @@ def measures(answer: Answer) -> dict[str, float]:
     else:
         found |= {"msg_per_s": answer["msg_per_s"], "cpu_us_per_msg": cpu_us}
         found["generator_late_p99_us"] = answer["generator_late_us"]["p99"]
+        found["generator_share"] = cpu["generator_s"] / max(float(answer["window_s"]), 1e-9)
     if cpu_us > 0:
         found["per_cpu_s"] = 1e6 / cpu_us
     return found

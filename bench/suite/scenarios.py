@@ -9,12 +9,13 @@ idle            memory of connections held; 64 active devices alone and beside t
 idle-many       the same over several processes
 storm           every connection dropped and back, tokens checked; 64 established devices
 slow            peers that never read; 64 active devices beside them
+churn           100 000 connections come and go: memory before and after
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench.suite.figures import Quantity, Record, middle
@@ -31,6 +32,7 @@ ACTIVE = 64
 ACTIVE_RATE = 500.0
 OPEN_RATE = 10_000.0
 OPEN_CONNECTIONS = 1_000
+_MANY = 5_000
 _REACHABLE = 1.25
 """A rate is offered only to servers whose own maximum is this much above it."""
 
@@ -49,6 +51,8 @@ class Settings:
     storm_connections: int = 5_000
     storm_cycles: int = 3
     slow_connections: int = 200
+    churn_connections: int = 100_000
+    churn_at_once: int = 5_000
     timer_connections: int = 1_000
 
 
@@ -71,8 +75,8 @@ class Bench:
         return Load(
             mode,
             connections,
-            seconds=more.get("seconds", self.settings.seconds),
-            warmup_s=self.settings.warmup_s,
+            seconds=self.settings.seconds * more.get("longer", 1.0),
+            warmup_s=self.settings.warmup_s * more.get("longer", 1.0),
             rate=more.get("rate", 0.0),
             cycles=self.settings.storm_cycles,
             otp=otp,
@@ -103,7 +107,8 @@ def request_answer(bench: Bench) -> None:
         with Started(bench.workplace, names, bench.ledger) as servers:
 
             def measure(server: Running, size: int = size) -> tuple[Answer, dict[str, float]]:
-                return run(bench.load(server, "closed", size), server), {}
+                longer = 3.0 if size >= _MANY else 1.0  # a slow server needs seconds for one turn
+                return run(bench.load(server, "closed", size, longer=longer), server), {}
 
             interleave(bench.ledger, bench.settings.plan, f"rr-{size}", servers, measure)
 
@@ -275,6 +280,42 @@ def storm(bench: Bench) -> None:
         interleave(bench.ledger, bench.settings.plan, "storm", servers, measure)
 
 
+def churn(bench: Bench) -> None:
+    """Many connections come and go: does memory return to its level?"""
+    settings = bench.settings
+    at_once = settings.churn_at_once
+    bench.workplace.need_devices(at_once)
+    for name in bench.wanted(*ours("otp-")):
+        try:
+            server = bench.workplace.start(name)
+        except NotHereError as error:
+            bench.ledger.skip(name, str(error))
+            continue
+        with server:
+            try:
+                # What the allocator keeps after a first lot is the level.
+                before = _come_and_go(bench, server, 1)
+                after = _come_and_go(bench, server, settings.churn_connections // at_once)
+            except BenchError as error:
+                bench.ledger.fail(f"churn, {name}", str(error))
+                continue
+        figures = {
+            "connections": float(settings.churn_connections),
+            "pss_bytes_before": float(before),
+            "pss_bytes_after": float(after),
+            "pss_after_to_before": after / before,
+        }
+        bench.ledger.add(Record("churn", name, 1, figures))
+
+
+def _come_and_go(bench: Bench, server: Running, lots: int) -> int:
+    """Connect and drop that many lots; the server's memory once it rests."""
+    load = replace(bench.load(server, "storm", bench.settings.churn_at_once), cycles=max(lots, 1))
+    measures(run(load, server))
+    settle(server.pid)
+    return pss_bytes(server.pid)
+
+
 def slow(bench: Bench) -> None:
     """Peers that ask and never read: memory stays bounded, the others are served."""
     count = bench.settings.slow_connections
@@ -317,4 +358,5 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "idle-many": idle_many,
     "storm": storm,
     "slow": slow,
+    "churn": churn,
 }
