@@ -168,7 +168,7 @@ def _devices_needed(settings: Settings, scenarios: Sequence[str]) -> int:
 def _baseline(console: Console) -> int:
     with console.status("counting instructions"):
         counts = instructions.count_all()
-    instructions.write(instructions.rustc_version(), counts)
+    instructions.write(instructions.toolchain(), counts)
     for operation, count in counts.items():
         console.print(f"{operation:24} {count:>12,.1f}")
     console.print(f"written: {instructions.FILE.relative_to(servers.ROOT)}")
@@ -228,7 +228,7 @@ def _count(console: Console, ledger: Ledger, *, planted: bool) -> list[Compariso
         except NotHereError as error:
             ledger.skip("instructions", str(error))
             return []
-        version = instructions.rustc_version()
+        version = instructions.toolchain()
     return instructions.compare(instructions.read(), version, counts)
 
 
@@ -327,8 +327,13 @@ def _print_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
         table.add_column(heading, justify="right")
     table.add_column("verdict")
     styles = {budgets.State.HELD: "green", budgets.State.MISSED: "bold red"}
+    unmeasured: dict[str, int] = {}
     for verdict in verdicts:
         budget = verdict.budget
+        if verdict.state is budgets.State.NOT_MEASURED:
+            why = verdict.note or "not in these scenarios"
+            unmeasured[why] = unmeasured.get(why, 0) + 1
+            continue
         table.add_row(
             budget.name,
             number(verdict.value),
@@ -337,8 +342,10 @@ def _print_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
             f"{verdict.state} {verdict.note}".strip(),
             style=styles.get(verdict.state),
         )
-    if verdicts:
+    if table.row_count:
         console.print(table)
+    for why, count in unmeasured.items():
+        console.print(f"budgets not measured: {count} ({why})", style="yellow")
 
 
 def _gate(

@@ -2,12 +2,13 @@
 
 The count of an operation is the difference of two runs with different numbers of repetitions,
 divided by the difference of the numbers: starting and preparing cancel out. It depends on the
-compiler, so committed figures name theirs and bind only the same one.
+compiler, the C library and valgrind, so committed figures name theirs and bind only these.
 """
 
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -28,8 +29,8 @@ _ROUNDING = 1e-9
 _REGENERATE = "where it is meant, regenerate with: make bench-baseline"
 _HEAD = """\
 # Instructions of one operation of the Rust core, by callgrind. Written by `make bench-baseline`;
-# checked by `make bench-gate` within {percent:g} % for the same compiler and architecture.
-rustc = "{rustc}"
+# checked by `make bench-gate` within {percent:g} %, where they were made with the same.
+made_with = "{made_with}"
 
 [operations]
 """
@@ -39,7 +40,7 @@ rustc = "{rustc}"
 class Baseline:
     """The committed figures."""
 
-    rustc: str
+    made_with: str
     operations: dict[str, float]
 
 
@@ -65,13 +66,18 @@ class Comparison:
         }
 
 
-def rustc_version() -> str:
-    """The compiler, and the machine it compiles for."""
+def toolchain() -> str:
+    """What a count depends on: the compiler and its target, the C library, valgrind."""
     done = subprocess.run(
         [shutil.which("rustc") or "rustc", "-vV"], capture_output=True, text=True, check=True
     )
     found = dict(line.split(": ", 1) for line in done.stdout.splitlines() if ": " in line)
-    return f"{found.get('release', '?')} {found.get('host', '?')}"
+    valgrind = subprocess.run(
+        [need_valgrind(), "--version"], capture_output=True, text=True, check=True
+    )
+    libc = " ".join(platform.libc_ver())
+    rustc = f"rustc {found.get('release', '?')} {found.get('host', '?')}"
+    return f"{rustc}, {libc}, {valgrind.stdout.strip()}"
 
 
 def need_valgrind() -> str:
@@ -141,19 +147,23 @@ def read() -> Baseline | None:
     if not FILE.exists():
         return None
     table = tomllib.loads(FILE.read_text())
-    return Baseline(table["rustc"], {k: float(v) for k, v in table["operations"].items()})
+    return Baseline(table["made_with"], {k: float(v) for k, v in table["operations"].items()})
 
 
-def write(rustc: str, counts: Mapping[str, float]) -> None:
+def write(made_with: str, counts: Mapping[str, float]) -> None:
     """Commit new figures."""
     lines = [f"{operation} = {count}" for operation, count in counts.items()]
-    FILE.write_text(_HEAD.format(percent=TOLERANCE * 100, rustc=rustc) + "\n".join(lines) + "\n")
+    FILE.write_text(
+        _HEAD.format(percent=TOLERANCE * 100, made_with=made_with) + "\n".join(lines) + "\n"
+    )
 
 
-def compare(baseline: Baseline | None, rustc: str, counts: Mapping[str, float]) -> list[Comparison]:
-    """Each operation against its figure; with another compiler nothing fails."""
+def compare(
+    baseline: Baseline | None, made_with: str, counts: Mapping[str, float]
+) -> list[Comparison]:
+    """Each operation against its figure; made with something else nothing fails."""
     committed = baseline.operations if baseline else {}
-    binding = baseline is not None and baseline.rustc == rustc
+    binding = baseline is not None and baseline.made_with == made_with
     compared = []
     for operation in dict.fromkeys([*committed, *counts]):
         found, figure = counts.get(operation), committed.get(operation)
@@ -166,6 +176,6 @@ def compare(baseline: Baseline | None, rustc: str, counts: Mapping[str, float]) 
             fails = binding and abs(change) > TOLERANCE + _ROUNDING
             note = f"{change:+.1%}" + (f"; {_REGENERATE}" if fails else "")
         if not binding:
-            note += f" (figures are of {baseline.rustc if baseline else 'nobody'}: not binding)"
+            note += f" (figures are of {baseline.made_with if baseline else 'nobody'}: not binding)"
         compared.append(Comparison(operation, found, figure, fails, note))
     return compared
