@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 - a script beside the files it reads, not a package
 """Writes the Python classes of ``device.proto``, or checks that they are up to date.
 
     python proto/generate.py            writes server/otp_server/wire/device_pb2.py and .pyi

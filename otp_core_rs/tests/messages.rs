@@ -88,7 +88,7 @@ fn a_known_field_of_another_wire_type_is_unknown() {
 
 #[test]
 fn what_protobuf_refuses_is_refused() {
-    let table: [(&[u8], WireFault); 17] = [
+    let table: [(&[u8], WireFault); 18] = [
         (b"\x00\x01", WireFault::FieldZero),
         (b"\x80\x00\x01", WireFault::FieldZero),
         (b"\x23\x24", WireFault::Group),
@@ -105,6 +105,7 @@ fn what_protobuf_refuses_is_refused() {
         (b"\x22\xFF\xFF\xFF\xFF\x0F", WireFault::VarintTooLarge),
         (b"\x22\x80\x80\x80\x80\x80\x00", WireFault::VarintTooLarge),
         (b"\xA0\x80\x80\x80\x10\x01", WireFault::VarintTooLarge),
+        (b"\xA0\x80\x80\x80\x80\x00\x01", WireFault::VarintTooLarge),
         (
             b"\x20\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00",
             WireFault::VarintTooLarge,

@@ -216,7 +216,7 @@ fn typed_codes_keep_to_their_alphabet() {
     );
     for (text, alphabet) in [
         ("12345a", Alphabet::Numeric),
-        ("１２３", Alphabet::Numeric),
+        ("\u{ff11}\u{ff12}\u{ff13}", Alphabet::Numeric),
         ("12 45", Alphabet::Numeric),
         ("abc", Alphabet::Alphanumeric),
         ("ABC1", Alphabet::Alphabetic),

@@ -322,6 +322,19 @@ fn a_refund_makes_room() {
 }
 
 #[test]
+fn a_refund_brings_the_keys_expiry_forward() {
+    let mut table = SlidingWindows::new(&[(5, 1000)], 2).unwrap();
+    table.reserve("a", 0).unwrap();
+    table.reserve("b", 500).unwrap();
+    table.reserve("a", 900).unwrap();
+    assert!(table.refund("a", 900));
+    assert_eq!(table.reserve("c", 999), Err(Error::LimiterFull));
+    assert_eq!(table.reserve("c", 1000), Ok(0), "a is expired again");
+    assert_eq!(table.wait_ms("b", 1000), 0);
+    assert_eq!(table.len(), 2);
+}
+
+#[test]
 fn evicted_keys_do_not_come_back_when_time_steps_back() {
     let mut table = SlidingWindows::new(&[(1, 1000)], 1).unwrap();
     table.reserve("a", 0).unwrap();

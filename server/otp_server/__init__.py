@@ -2,6 +2,7 @@
 
 The map, top to bottom; each layer imports only those below it (import-linter keeps it):
 
+    __main__     `python -m otp_server`
     cli          the commands; the only module that exits
     simulator    simulated devices and the demonstration: a client, it speaks only the wire
     app          the composition root: builds everything once, runs it, drains it

@@ -10,7 +10,7 @@ starting and stopping is here and nowhere else:
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from otp_server.clock import Clock
-    from otp_server.config import Config, Endpoint, InstallationKeys
+    from otp_server.config import Config, InstallationKeys
     from otp_server.services.ports import Store
 
 _MS = 1000
@@ -118,19 +118,13 @@ class Listeners:
     @classmethod
     def open(cls, config: Config) -> Listeners:
         """Bind all three, or none: ConfigError names the one that cannot be."""
-        opened: list[socket.socket] = []
-        try:
-            for section in (config.device, config.http, config.ops):
-                opened.append(_open(section.listen))
-        except BaseException:
-            for listener in opened:
-                listener.close()
-            raise
-        return cls(*opened)
-
-
-def _open(endpoint: Endpoint) -> socket.socket:
-    return open_listener(endpoint.host, endpoint.port)
+        with ExitStack() as opened:
+            sockets = [
+                opened.enter_context(open_listener(section.listen.host, section.listen.port))
+                for section in (config.device, config.http, config.ops)
+            ]
+            opened.pop_all()
+        return cls(*sockets)
 
 
 class Server:
@@ -238,8 +232,7 @@ async def _drain_devices(face: DeviceFace, transport: WebSocketTransport, drain_
     face.drain()
     transport.stop_accepting()
     with trio.move_on_after(drain_s / 2):
-        while face.unanswered:
-            await trio.sleep(0.01)
+        await face.wait_answered()
     transport.close_all(ErrorKind.DRAINING)
 
 

@@ -1,7 +1,8 @@
 """The commands of ``otp-server``. The only module that exits the process.
 
 Every verb takes ``--config FILE``; those that print data take ``--json`` and then print one JSON
-object on standard output. Errors go to standard error, say what to do, and exit 1 (bad arguments: 2).
+object on standard output. Errors go to standard error, say what to do, and exit 1; bad arguments
+exit 2.
 """
 
 from __future__ import annotations
@@ -265,7 +266,7 @@ def main() -> None:
         ours, others = group.split(OtpServerError)
         if others is not None or ours is None:
             raise
-        _fail("; ".join(str(error) for error in _leaves(ours)))
+        _fail("; ".join(dict.fromkeys(str(error) for error in _leaves(ours))))
     except KeyboardInterrupt:
         sys.exit(130)
 

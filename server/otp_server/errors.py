@@ -4,6 +4,7 @@
 
     OtpServerError
     ├── ConfigError          key, why, how to mend it
+    ├── CoreBug              the Rust core panicked; costs one call
     ├── WireError            a message of the peer that cannot be read; its kind
     ├── LimiterFull          a bounded table has no room for one more key
     └── StoreError           the store did not do it
@@ -52,13 +53,16 @@ class ErrorKind(Enum):
     RATE_LIMITED = _Kind("rate_limited", 429, None, "Too many requests; try again later.")
     INTERNAL = _Kind("internal", 500, 1011, "Something went wrong on our side.")
     UNAVAILABLE = _Kind(
-        "unavailable", 503, None, "The store cannot be reached or written; try again later."
+        "unavailable", 503, 1013, "The store cannot be reached or written; try again later."
     )
     CROWDED = _Kind("crowded", 503, None, "Too many live codes; try again later.")
     OVERLOADED = _Kind("overloaded", 503, 1013, "The server is full; try again later.")
     TIMEOUT = _Kind("timeout", 504, None, "The code could not be made in time; ask again.")
     DRAINING = _Kind("draining", 503, 1001, "The server is stopping.")
     TEXT_MESSAGE = _Kind("text_message", 400, 1003, "Only binary messages are spoken here.")
+    PROTOCOL_ERROR = _Kind(
+        "protocol_error", 400, 1002, "The rules of the WebSocket protocol were broken."
+    )
     FRAME_TOO_SHORT = _Kind(
         "frame_too_short", 400, 1002, "A frame's length is shorter than its header."
     )
@@ -100,6 +104,10 @@ class ConfigError(OtpServerError):
     """The configuration cannot be used; the message names each key, why, and what to do."""
 
 
+class CoreBug(OtpServerError):
+    """The Rust core panicked: a bug of ours. The object it was called on must be dropped."""
+
+
 class WireError(OtpServerError):
     """A protobuf message of the peer cannot be read; raised by the Rust core."""
 
@@ -124,4 +132,9 @@ class StoreTooOld(StoreError):
 
 
 class AlreadyExists(StoreError):
-    """A name or key that must be unique is taken; the message names it."""
+    """Something that must be unique is taken: ``what`` (a column's name) with ``value``."""
+
+    def __init__(self, what: str, value: str) -> None:
+        super().__init__(f"{what} {value!r} is taken: choose another")
+        self.what = what
+        self.value = value

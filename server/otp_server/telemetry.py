@@ -47,20 +47,24 @@ def _hide(name: str, value: object) -> object:
     return _hide_shapes(value)
 
 
+def _shown(text: str) -> str:
+    return _SECRET_SHAPES.sub(HIDDEN, text)
+
+
 def _hide_shapes(value: object) -> object:
     match value:
         case str():
-            return _SECRET_SHAPES.sub(HIDDEN, value)
+            return _shown(value)
         case bytes() | bytearray():
             return f"<{len(value)} bytes>"
         case dict():
-            return {str(key): _hide(str(key), item) for key, item in value.items()}
+            return {_shown(str(key)): _hide(str(key), item) for key, item in value.items()}
         case list() | tuple() | set() | frozenset():
             return [_hide_shapes(item) for item in value]
         case bool() | int() | float() | None:
             return value
         case _:
-            return _SECRET_SHAPES.sub(HIDDEN, repr(value))
+            return _shown(repr(value))
 
 
 def hide_secrets(

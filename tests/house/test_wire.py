@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from google.protobuf import descriptor_pb2
 from google.protobuf.message import DecodeError, Message
+
 from otp_server.core import _native
 from otp_server.errors import ErrorKind
 from otp_server.wire import device_pb2
@@ -30,6 +31,8 @@ MESSAGES: dict[int, type[Message]] = {
     device_pb2.FrameType.OTP_REQUEST: device_pb2.OTPRequest,
     device_pb2.FrameType.OTP_RESPONSE: device_pb2.OTPResponse,
 }
+STRICTER = {bytes.fromhex("1314")}
+"""Payloads that the protobuf runtime reads and we refuse: groups are deprecated, and they nest."""
 
 
 def section(title: str) -> str:
@@ -57,7 +60,7 @@ def token(cell: str) -> str:
 
 
 def test_generated_python_matches_the_schema() -> None:
-    done = subprocess.run(  # noqa: S603 - a script of this repository
+    done = subprocess.run(
         [sys.executable, str(PROTO / "generate.py"), "--check"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -127,6 +130,9 @@ def check_payload(frame: dict[str, Any]) -> None:
         assert not frame["malformed"]
     elif frame["malformed"]:
         assert frame["message"] is None
+        if payload in STRICTER:
+            message_class.FromString(payload)
+            return
         with pytest.raises(DecodeError):
             message_class.FromString(payload)
     else:

@@ -47,7 +47,7 @@ def tool(name: str) -> str:
 
 
 def build(command: Command, folder: Path, **extra_env: str) -> None:
-    done = subprocess.run(  # noqa: S603 - the command is written below
+    done = subprocess.run(
         command,
         cwd=folder,
         env=os.environ | extra_env,
@@ -92,7 +92,7 @@ def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def run(command: Command, url: str, token: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 - one of the clients above
+    return subprocess.run(
         [*command, url, token],
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 READY_S = 60.0
 STOP_S = 30.0
@@ -81,10 +82,11 @@ class ServerProcess:
         assert self.process is not None
         return self.process.pid
 
-    def start(self) -> ServerProcess:
+    def start(self, *, wrapper: Sequence[str] = ()) -> ServerProcess:
+        """Serve; ``wrapper`` is a command that runs the command."""
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, "serve", "--config", str(self.config)],
+                [*wrapper, *COMMAND, "serve", "--config", str(self.config)],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -92,9 +94,7 @@ class ServerProcess:
             )
         lines: queue.Queue[str] = queue.Queue()
         assert self.process.stdout is not None
-        threading.Thread(
-            target=_pump, args=(self.process.stdout, lines), daemon=True
-        ).start()
+        threading.Thread(target=_pump, args=(self.process.stdout, lines), daemon=True).start()
         while (line := lines.get(timeout=READY_S)) != "ready":
             if not line:
                 self.process.wait(STOP_S)
@@ -147,7 +147,7 @@ class ServerProcess:
         return org_key
 
 
-def _pump(stream: Any, lines: queue.Queue[str]) -> None:
+def _pump(stream: IO[str], lines: queue.Queue[str]) -> None:
     try:
         for line in stream:
             lines.put(line.rstrip("\n"))

@@ -211,3 +211,30 @@ pub fn header(frame_type: u8, payload_bytes: usize) -> Result<[u8; HEADER_BYTES]
     let [low, high] = length.to_le_bytes();
     Ok([frame_type, low, high])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_memory_is_held_at_a_boundary_or_after_a_fault() {
+        let mut decoder = FrameDecoder::new(FRAME_BYTES_LIMIT).unwrap();
+        decoder.receive_data(&[19, 5, 0, 8]);
+        assert_eq!(decoder.receive_data(&[1]).len(), 1);
+        assert_eq!(decoder.pending.capacity(), 0);
+        decoder.receive_data(&[19, 2]);
+        decoder.receive_data(&[0]);
+        assert_eq!(decoder.fault(), Some(FrameFault::TooShort));
+        assert_eq!(decoder.pending.capacity(), 0);
+    }
+
+    #[test]
+    fn memory_grows_with_the_bytes_received_and_not_with_the_length_announced() {
+        let mut decoder = FrameDecoder::new(FRAME_BYTES_LIMIT).unwrap();
+        for byte in [1, 0xFF, 0xFF, 0, 0] {
+            decoder.receive_data(&[byte]);
+        }
+        assert_eq!(decoder.pending_bytes(), 5);
+        assert!(decoder.pending.capacity() <= 16);
+    }
+}

@@ -1,12 +1,17 @@
 //! The one way from [`Error`] to Python's exceptions.
 //!
-//! The exceptions of our own are classes of `otp_server.errors`, born in Python.
+//! The exceptions of our own are classes of `otp_server.errors`, born in Python. A panic becomes
+//! one of them too: `PyO3` would raise its own exception, which is no `Exception` in Python and
+//! would pass every last-resort handler and end the server (requirement 91).
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyo3::exceptions::{PyKeyError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::error::Error;
 
+pyo3::import_exception!(otp_server.errors, CoreBug);
 pyo3::import_exception!(otp_server.errors, LimiterFull);
 pyo3::import_exception!(otp_server.errors, WireError);
 
@@ -24,4 +29,22 @@ impl From<Error> for PyErr {
             },
         }
     }
+}
+
+/// Run a call of the core; its error or its panic becomes a Python exception.
+///
+/// After a panic the object it was called on may be half changed: its owner drops it.
+pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, Error>) -> PyResult<T> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(CoreBug::new_err(
+            "a bug in the Rust core; standard error has its place",
+        )),
+    }
+}
+
+/// Panic, so that a test can see it arrive as `CoreBug`.
+#[pyfunction]
+pub(super) fn panic_on_purpose() -> PyResult<()> {
+    guarded(|| panic!("on purpose, by a test"))
 }

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
+use super::errors::guarded;
 use super::integers::Clamped;
 use super::passcodes::Passcode;
 use crate::error::Error;
@@ -73,15 +74,15 @@ impl FrameDecoder {
         clippy::needless_pass_by_value,
         reason = "PyO3 hands over an owned view"
     )]
-    fn receive_data(&mut self, py: Python<'_>, data: PyBackedBytes) -> Vec<Frame> {
-        let frames = self.0.receive_data(&data);
-        frames
+    fn receive_data(&mut self, py: Python<'_>, data: PyBackedBytes) -> PyResult<Vec<Frame>> {
+        let frames = guarded(|| Ok(self.0.receive_data(&data)))?;
+        Ok(frames
             .into_iter()
             .map(|frame| Frame {
                 r#type: frame.frame_type,
                 payload: PyBytes::new(py, &frame.payload).unbind(),
             })
-            .collect()
+            .collect())
     }
 
     /// The fault that ended the stream, or None.
@@ -107,29 +108,29 @@ pub(super) fn encode_frame<'py>(
     py: Python<'py>,
     frame_type: Clamped,
     payload: &[u8],
-) -> Result<Bound<'py, PyBytes>, Error> {
+) -> PyResult<Bound<'py, PyBytes>> {
     let frame_type =
         u8::try_from(frame_type.0).map_err(|_| Error::Value("a frame type is 0 to 255"))?;
-    let frame = codec::encode_frame(frame_type, payload)?;
+    let frame = guarded(|| codec::encode_frame(frame_type, payload))?;
     Ok(PyBytes::new(py, &frame))
 }
 
 /// The `reserved` field of an `OTPRequest`.
 #[pyfunction]
-pub(super) fn decode_otp_request(payload: &[u8]) -> Result<bool, Error> {
-    Ok(messages::decode_otp_request(payload)?)
+pub(super) fn decode_otp_request(payload: &[u8]) -> PyResult<bool> {
+    guarded(|| Ok(messages::decode_otp_request(payload)?))
 }
 
 /// The `jwt_token` of an `Auth`.
 #[pyfunction]
-pub(super) fn decode_auth(payload: &[u8]) -> Result<&str, Error> {
-    Ok(messages::decode_auth(payload)?)
+pub(super) fn decode_auth(payload: &[u8]) -> PyResult<&str> {
+    guarded(|| Ok(messages::decode_auth(payload)?))
 }
 
 /// The fields `otp`, `expires_at_ms` and `error` of an `OTPResponse`.
 #[pyfunction]
-pub(super) fn decode_otp_response(payload: &[u8]) -> Result<(String, u64, String), Error> {
-    let response = messages::decode_otp_response(payload)?;
+pub(super) fn decode_otp_response(payload: &[u8]) -> PyResult<(String, u64, String)> {
+    let response = guarded(|| Ok(messages::decode_otp_response(payload)?))?;
     Ok((
         response.otp.to_string(),
         response.expires_at_ms,
@@ -143,20 +144,17 @@ pub(super) fn encode_otp_code<'py>(
     py: Python<'py>,
     passcode: &Passcode,
     expires_at_ms: u64,
-) -> Result<Bound<'py, PyBytes>, Error> {
-    let frame = messages::encode_otp_response(passcode.0.reveal(), expires_at_ms, "")?;
+) -> PyResult<Bound<'py, PyBytes>> {
+    let frame = guarded(|| messages::encode_otp_response(passcode.0.reveal(), expires_at_ms, ""))?;
     Ok(PyBytes::new(py, &frame))
 }
 
 /// A whole `OTPResponse` frame with an error and nothing else.
 #[pyfunction]
-pub(super) fn encode_otp_error<'py>(
-    py: Python<'py>,
-    error: &str,
-) -> Result<Bound<'py, PyBytes>, Error> {
+pub(super) fn encode_otp_error<'py>(py: Python<'py>, error: &str) -> PyResult<Bound<'py, PyBytes>> {
     if error.is_empty() {
-        return Err(Error::Value("an error is not empty: empty means success"));
+        return Err(Error::Value("an error is not empty: empty means success").into());
     }
-    let frame = messages::encode_otp_response("", 0, error)?;
+    let frame = guarded(|| messages::encode_otp_response("", 0, error))?;
     Ok(PyBytes::new(py, &frame))
 }

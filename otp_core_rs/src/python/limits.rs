@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+use super::errors::guarded;
 use super::integers::Clamped;
 use crate::error::Error;
 use crate::limit::table;
@@ -26,23 +27,23 @@ impl SlidingWindows {
     }
 
     /// 0: granted and charged; otherwise milliseconds until it would be granted.
-    fn reserve(&mut self, key: &str, now_ms: i64) -> Result<i64, Error> {
-        self.0.reserve(key, now_ms)
+    fn reserve(&mut self, key: &str, now_ms: i64) -> PyResult<i64> {
+        guarded(|| self.0.reserve(key, now_ms))
     }
 
     /// What `reserve` would answer, charging nothing.
-    fn wait_ms(&self, key: &str, now_ms: i64) -> i64 {
-        self.0.wait_ms(key, now_ms)
+    fn wait_ms(&self, key: &str, now_ms: i64) -> PyResult<i64> {
+        guarded(|| Ok(self.0.wait_ms(key, now_ms)))
     }
 
     /// Charge without asking.
-    fn record(&mut self, key: &str, at_ms: i64) -> Result<(), Error> {
-        self.0.record(key, at_ms)
+    fn record(&mut self, key: &str, at_ms: i64) -> PyResult<()> {
+        guarded(|| self.0.record(key, at_ms))
     }
 
     /// Give one charge back; whether there was one.
-    fn refund(&mut self, key: &str, at_ms: i64) -> bool {
-        self.0.refund(key, at_ms)
+    fn refund(&mut self, key: &str, at_ms: i64) -> PyResult<bool> {
+        guarded(|| Ok(self.0.refund(key, at_ms)))
     }
 
     fn __len__(&self) -> usize {

@@ -19,6 +19,8 @@ mod passcodes;
 #[pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
+    use super::errors::panic_on_purpose;
+    #[pymodule_export]
     use super::frames::{
         Frame, FrameDecoder, FrameFault, decode_auth, decode_otp_request, decode_otp_response,
         encode_frame, encode_otp_code, encode_otp_error,

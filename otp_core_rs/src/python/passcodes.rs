@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::{PyBytes, PyString};
 
+use super::errors::guarded;
 use super::integers::Clamped;
 use crate::error::Error;
 use crate::passcode::digest::{self, Scope};
@@ -25,12 +26,12 @@ pub(super) struct Passcode(pub(super) passcode::Passcode);
 impl Passcode {
     /// The passcode that a person typed.
     #[staticmethod]
-    fn from_text(text: &Bound<'_, PyString>, alphabet: &str) -> Result<Self, Error> {
+    fn from_text(text: &Bound<'_, PyString>, alphabet: &str) -> PyResult<Self> {
         // A lone surrogate would raise UnicodeEncodeError, which carries the whole text.
         let text = text
             .to_str()
             .map_err(|_| Error::Value("a passcode has a character outside its alphabet"))?;
-        passcode::Passcode::from_text(text, Alphabet::from_name(alphabet)?).map(Self)
+        guarded(|| passcode::Passcode::from_text(text, Alphabet::from_name(alphabet)?).map(Self))
     }
 
     fn __len__(&self) -> usize {
@@ -82,15 +83,16 @@ impl Keyring {
         alphabet: &str,
         length: Clamped,
         count: usize,
-    ) -> Result<Vec<(Passcode, PyDigests<'py>)>, Error> {
+    ) -> PyResult<Vec<(Passcode, PyDigests<'py>)>> {
         let scope = Scope {
             domain,
             tenant,
             challenge: b"",
         };
-        let drawn = self
-            .0
-            .draw(scope, Alphabet::from_name(alphabet)?, length.size(), count)?;
+        let drawn = guarded(|| {
+            let alphabet = Alphabet::from_name(alphabet)?;
+            self.0.draw(scope, alphabet, length.size(), count)
+        })?;
         Ok(drawn
             .into_iter()
             .map(|(passcode, digests)| (Passcode(passcode), as_bytes(py, &digests)))
@@ -105,13 +107,14 @@ impl Keyring {
         tenant: &str,
         challenge: &[u8],
         passcode: &Passcode,
-    ) -> PyDigests<'py> {
+    ) -> PyResult<PyDigests<'py>> {
         let scope = Scope {
             domain,
             tenant,
             challenge,
         };
-        as_bytes(py, &self.0.digests(scope, &passcode.0))
+        let digests = guarded(|| Ok(self.0.digests(scope, &passcode.0)))?;
+        Ok(as_bytes(py, &digests))
     }
 
     /// The delivered code of a challenge.
@@ -126,16 +129,18 @@ impl Keyring {
         generation: u64,
         alphabet: &str,
         length: Clamped,
-    ) -> Result<Passcode, Error> {
+    ) -> PyResult<Passcode> {
         let scope = Scope {
             domain,
             tenant,
             challenge,
         };
-        let alphabet = Alphabet::from_name(alphabet)?;
-        self.0
-            .derive(key_id, scope, generation, alphabet, length.size())
-            .map(Passcode)
+        guarded(|| {
+            let alphabet = Alphabet::from_name(alphabet)?;
+            self.0
+                .derive(key_id, scope, generation, alphabet, length.size())
+                .map(Passcode)
+        })
     }
 
     fn __repr__(&self) -> String {

@@ -7,6 +7,7 @@ contracts A6 names: a stable token for programs and a sentence for people. Every
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -35,6 +36,9 @@ _BY_STATUS = {
     413: ErrorKind.TOO_LARGE,
     415: ErrorKind.UNSUPPORTED_MEDIA_TYPE,
 }
+
+_QUOTES = re.compile(r"(unknown field|Invalid enum value) .*", re.DOTALL)
+"""Where msgspec repeats what was sent; all other names in its messages are ours."""
 
 T = TypeVar("T")
 log = get_logger(__name__)
@@ -92,6 +96,8 @@ def problem(kind: ErrorKind, detail: str = "", *, retry_after_ms: int = 0) -> Re
         response.headers["Retry-After"] = str(-(-retry_after_ms // _MS))
     elif kind is ErrorKind.UNAVAILABLE:
         response.headers["Retry-After"] = "1"
+    if kind is ErrorKind.TOO_LARGE:
+        response.headers["Connection"] = "close"  # the rest of the body is not awaited
     if kind is ErrorKind.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="otp-server"'
     return response
@@ -107,7 +113,8 @@ async def json_body(shape: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=shape)
     except msgspec.ValidationError as error:
-        raise ApiError(ErrorKind.MALFORMED, f"The body does not fit: {error}.") from None
+        told = _QUOTES.sub(r"\1", str(error))
+        raise ApiError(ErrorKind.MALFORMED, f"The body does not fit: {told}.") from None
     except msgspec.DecodeError:
         raise ApiError(ErrorKind.MALFORMED, "The body is not JSON.") from None
 
@@ -134,6 +141,11 @@ def make_app(name: str, options: WebOptions, metrics: Metrics) -> QuartTrio:
     app = QuartTrio(name, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = options.body_bytes_max
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+
+    @app.before_request
+    async def read_body() -> None:
+        # Answered before its body is in, a request can hang the connection's next one (Hypercorn).
+        await request.get_data(as_text=False)
 
     @app.after_request
     async def finish(response: Response) -> Response:
@@ -165,9 +177,9 @@ def make_app(name: str, options: WebOptions, metrics: Metrics) -> QuartTrio:
         return response
 
     @app.errorhandler(Exception)
-    async def on_crash(_error: Exception) -> Response:
+    async def on_crash(error: Exception) -> Response:
         metrics.crashes.labels(where="http").inc()
-        log.exception("request failed")
+        log.error("request failed", exc_info=error)
         return problem(ErrorKind.INTERNAL)
 
     return app

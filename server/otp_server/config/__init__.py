@@ -1,6 +1,7 @@
 """Configuration: one TOML file, the environment over it, and the keys of the installation.
 
     schema        every key once: name, type, range, default, sentence
+    settings      the schema as a table, one row a key
     endpoint      HOST:PORT
     secret        keys of the installation; their repr shows ids only
     values        one value into its key's type, and the words for what was wanted

@@ -27,7 +27,7 @@ _PLACE = re.compile(r" - at `\$(?P<place>[^`]*)`$")
 _WORDS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
 
-class BadValue(ValueError):  # noqa: N818 - it never leaves this package
+class BadValue(ValueError):
     """A value that cannot be used, and the problem that says so."""
 
     def __init__(self, problem: Problem) -> None:

@@ -18,6 +18,7 @@ from otp_server.core._native import (
     encode_frame,
     encode_otp_code,
     encode_otp_error,
+    panic_on_purpose,
     verify_digest,
 )
 
@@ -34,5 +35,6 @@ __all__ = [
     "encode_frame",
     "encode_otp_code",
     "encode_otp_error",
+    "panic_on_purpose",
     "verify_digest",
 ]

@@ -18,12 +18,16 @@ __all__ = [
     "encode_frame",
     "encode_otp_code",
     "encode_otp_error",
+    "panic_on_purpose",
     "verify_digest",
 ]
 
 __version__: Final[str]
 ERROR_KINDS: Final[tuple[str, ...]]
 """The tokens of ``proto/errors.toml`` that the core itself names."""
+
+def panic_on_purpose() -> None:
+    """Panic in Rust; every panic of the core arrives as CoreBug, and this one in a test."""
 
 # --- frames: proto/device-frames.md ---------------------------------------------------------
 
@@ -70,7 +74,7 @@ def encode_frame(frame_type: int, payload: bytes) -> bytes:
     """Header and payload; ValueError when the frame would pass 65535 bytes or type 255."""
 
 def decode_otp_request(payload: bytes) -> bool:
-    """OTPRequest: its ``reserved`` field. Raises WireError on anything protobuf refuses."""
+    """OTPRequest: its ``reserved``. Raises WireError on what protobuf refuses, and on groups."""
 
 def decode_auth(payload: bytes) -> str:
     """Auth: its ``jwt_token``. Raises WireError."""
@@ -145,7 +149,7 @@ class Keyring:
         """
 
 def verify_digest(stored: bytes, candidates: Sequence[bytes]) -> bool:
-    """Whether ``stored`` is one of ``candidates``, compared in constant time, all of them always."""
+    """Whether ``stored`` is one of ``candidates``; all are compared always, in constant time."""
 
 # --- limits -------------------------------------------------------------------------------------
 

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 _WORDS = 4
 _BITS_A_WORD = 11
-_CLASHES_MAX = 16
 _NAME_CHARACTERS_MAX = 200
 
 
@@ -75,12 +74,8 @@ class DeviceService:
             )
         _check_name(name)
         token = new_device_token(device_id)
-        [present] = await self._store.get_devices([device_id])
-        if present is not None:
-            raise AlreadyExists(
-                f"device {device_id!r} exists already: choose another id or revoke it"
-            )
-        for counter in range(_CLASHES_MAX):
+        counter = 0
+        while True:
             device = Device(
                 device_id=device_id,
                 name=name,
@@ -91,11 +86,11 @@ class DeviceService:
             try:
                 await self._store.add_device(device)
             except AlreadyExists as error:
-                if "device_key" in str(error):
-                    continue
-                raise
-            return device, token
-        raise AlreadyExists(f"no free device_key was found for {device_id!r}")
+                if error.what != "device_key":
+                    raise
+                counter += 1
+            else:
+                return device, token
 
     async def list_all(self) -> list[Device]:
         """All devices, revoked ones too, oldest first."""

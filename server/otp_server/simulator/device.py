@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
-from trio_websocket import ConnectionClosed, HandshakeError, open_websocket_url
+from trio_websocket import (
+    ConnectionClosed,
+    ConnectionRejected,
+    HandshakeError,
+    open_websocket_url,
+)
 
 from otp_server.errors import OtpServerError
 from otp_server.wire import device_pb2
@@ -85,6 +90,9 @@ async def connect(url: str, token: str) -> AsyncIterator[SimulatedDevice]:
     try:
         async with open_websocket_url(url, extra_headers=headers) as ws:
             yield SimulatedDevice(ws)
-    except* (HandshakeError, OSError) as group:
-        reasons = "; ".join(repr(error) for error in group.exceptions)
-        raise SimulationError(f"cannot connect to {url}: {reasons}") from None
+    except ConnectionRejected as error:
+        body = (error.body or b"").decode("utf-8", "replace").strip()
+        raise SimulationError(f"{url} refused the upgrade: {error.status_code} {body}") from error
+    except HandshakeError as error:
+        reason = error.__cause__ or error.__context__ or "no WebSocket answer in time"
+        raise SimulationError(f"cannot connect to {url}: {reason}; is the server up?") from error

@@ -53,9 +53,9 @@ class MemoryStore:
         """See :class:`otp_server.services.ports.DeviceStore`; so for all below."""
         await self._enter()
         if device.device_id in self._devices:
-            raise AlreadyExists(f"device_id {device.device_id!r} is taken")
+            raise AlreadyExists("device_id", device.device_id)
         if device.device_key in self._device_keys:
-            raise AlreadyExists(f"device_key {device.device_key!r} is taken")
+            raise AlreadyExists("device_key", device.device_key)
         self._devices[device.device_id] = device
         self._device_keys.add(device.device_key)
 
@@ -90,7 +90,7 @@ class MemoryStore:
         """A new organisation without a key."""
         await self._enter()
         if any(taken == name for taken, _, _ in self._organisations.values()):
-            raise AlreadyExists(f"organisation {name!r} is taken")
+            raise AlreadyExists("organisation", name)
         org_id = len(self._organisations) + 1
         self._organisations[org_id] = (name, None, created_at_ms)
         return org_id
@@ -118,7 +118,7 @@ class MemoryStore:
         fresh: set[bytes] = set()
         for item in batch:
             if item.challenge_id in self._codes or item.challenge_id in fresh:
-                raise AlreadyExists(f"challenge_id {item.challenge_id.hex()} is taken")
+                raise AlreadyExists("challenge_id", item.challenge_id.hex())
             fresh.add(item.challenge_id)
         return [self._issue(item) for item in batch]
 

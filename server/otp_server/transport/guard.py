@@ -1,8 +1,9 @@
 """Bounds on what a WebSocket peer may send, kept before the WebSocket library sees the bytes.
 
 trio-websocket bounds a message's bytes but not its fragments, and an empty fragment costs memory
-and no bytes (requirement 56); nor does it bound what a peer sends a second. So the stream under it
-is watched: frame headers are read (never payloads), and the first broken bound ends the hearing.
+and no bytes (requirement 56); it does not bound what a peer sends a second; and at a breach of the
+protocol it hangs up without the close frame that tells 1002 (requirement 58). So the stream under
+it is watched: frame headers are read (never payloads), and the first broken rule ends the hearing.
 
 A message's head, RFC 6455 section 5.2::
 
@@ -25,8 +26,12 @@ HEAD_BYTES_MAX = 8192
 """The HTTP upgrade request, all of it."""
 
 _FIN = 0x80
+_RESERVED = 0x70
 _OPCODE = 0x0F
-_CONTROL = 0x08
+_CONTINUATION, _TEXT, _BINARY = 0x0, 0x1, 0x2
+_CONTROL = (0x8, 0x9, 0xA)
+_CONTROL_BYTES_MAX = 125
+_MASK_BYTES = 4
 _MASKED = 0x80
 _LENGTH = 0x7F
 _LENGTH_16 = 126
@@ -46,9 +51,10 @@ class GuardLimits:
 
 
 class FrameWatch:
-    """Counts messages' bytes and fragments from raw bytes, however they were cut.
+    """Checks every frame header of a peer, and counts its messages' bytes and fragments.
 
-    ``receive_data`` gives the broken bound, or None. It keeps at most one header (14 bytes).
+    ``receive_data`` gives the first broken rule, or None, however the bytes were cut. It keeps at
+    most one header (14 bytes); what follows a broken rule is not to be given to it.
     """
 
     def __init__(self, limits: GuardLimits) -> None:
@@ -61,12 +67,12 @@ class FrameWatch:
         self._fragments = 0
 
     def receive_data(self, data: bytes | bytearray) -> ErrorKind | None:
-        """Watch the next bytes of the peer."""
+        """Watch the peer's next bytes. TOO_LARGE is said of the upgrade request alone."""
         at = 0
         if not self._upgraded:
             at = self._end_of_head(data)
-            if not self._upgraded:
-                return ErrorKind.TOO_LARGE if self._head_seen > HEAD_BYTES_MAX else None
+            if self._head_seen > HEAD_BYTES_MAX:
+                return ErrorKind.TOO_LARGE
         while at < len(data):
             if self._skip:
                 step = min(self._skip, len(data) - at)
@@ -84,68 +90,97 @@ class FrameWatch:
         """Look for the blank line that ends the HTTP request; the index after it in ``data``."""
         before = len(self._head)
         self._head += data
-        self._head_seen += len(data)
         found = self._head.find(_HEAD_END)
+        end = len(data) if found < 0 else found + len(_HEAD_END) - before
+        self._head_seen += end
         if found < 0:
             del self._head[: -len(_HEAD_END) + 1]
-            return len(data)
-        self._upgraded = True
-        self._head.clear()
-        return found + len(_HEAD_END) - before
+        else:
+            self._upgraded = True
+            self._head.clear()
+        return end
 
     def _header(self) -> ErrorKind | None:
-        """Read the header once it is whole; otherwise wait for more."""
+        """Judge the header once it is whole; a breach in its fixed part before that."""
         head = self._head
         if len(head) < 2:  # noqa: PLR2004 - the fixed part
             return None
+        if head[0] & _RESERVED or not head[1] & _MASKED:
+            return ErrorKind.PROTOCOL_ERROR
         length = head[1] & _LENGTH
         extended = {_LENGTH_16: 2, _LENGTH_64: 8}.get(length, 0)
-        whole = 2 + extended + (4 if head[1] & _MASKED else 0)
-        if len(head) < whole:
+        if len(head) < 2 + extended + _MASK_BYTES:
             return None
         if extended:
             length = int.from_bytes(head[2 : 2 + extended], "big")
+        shortest = 0 if length < _LENGTH_16 else 2 if length < 1 << 16 else 8
         first = head[0]
         head.clear()
-        if first & _CONTROL:
-            self._skip = length  # the library refuses control frames over 125 bytes
-            return None if length <= _LENGTH else ErrorKind.FRAME_TOO_LARGE
+        self._skip = length
+        return ErrorKind.PROTOCOL_ERROR if extended != shortest else self._frame(first, length)
+
+    def _frame(self, first: int, length: int) -> ErrorKind | None:
+        """Judge a frame by its first byte and its length."""
+        last, opcode = bool(first & _FIN), first & _OPCODE
+        if opcode == _TEXT:
+            return ErrorKind.TEXT_MESSAGE
+        if opcode in _CONTROL:
+            allowed = last and length <= _CONTROL_BYTES_MAX
+            return None if allowed else ErrorKind.PROTOCOL_ERROR
+        if opcode != (_CONTINUATION if self._fragments else _BINARY):
+            return ErrorKind.PROTOCOL_ERROR
+        return self._fragment(length, last=last)
+
+    def _fragment(self, length: int, *, last: bool) -> ErrorKind | None:
         self._message_bytes += length
         self._fragments += 1
         if self._message_bytes > self._limits.message_bytes_max:
             return ErrorKind.FRAME_TOO_LARGE
         if self._fragments > self._limits.fragments_max:
             return ErrorKind.FLOODED
-        if first & _FIN:
+        if last:
             self._message_bytes = self._fragments = 0
-        self._skip = length
         return None
 
 
 class GuardedStream(trio.abc.Stream):
     """A stream that stops hearing its peer at the first broken bound, and stops waiting for it.
 
-    ``on_fault`` is called once with the kind; from then on received bytes are dropped, so that a
-    close frame can still be sent and the peer is not reset before it reads it. A write that the
-    peer does not take within ``write_s`` breaks the stream and is reported as a slow reader.
+    ``on_fault`` is called with the kind; from then on received bytes are dropped, so that a close
+    frame can still be sent and the peer is not reset before it reads it. A write that the peer does
+    not take within ``write_s`` is reported as a slow reader. ``on_end`` is called when nothing more
+    can come: the peer is gone, the library hung up, or the upgrade request was too large.
     """
 
     def __init__(
-        self, stream: trio.abc.Stream, limits: GuardLimits, on_fault: Callable[[ErrorKind], None]
+        self,
+        stream: trio.abc.Stream,
+        limits: GuardLimits,
+        on_fault: Callable[[ErrorKind], None],
+        on_end: Callable[[], None],
     ) -> None:
         self._stream = stream
         self._limits = limits
         self._on_fault = on_fault
+        self._on_end = on_end
         self._watch = FrameWatch(limits)
         self._tokens = float(limits.burst_bytes)
         self._filled_at = trio.current_time()
         self._deaf = False
+        self._cut = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """The peer's next bytes, all bounds kept; after a fault only the end of the stream."""
         while True:
-            data = await self._stream.receive_some(max_bytes)
-            if not data or not self._refused(data):
+            try:
+                data = await self._stream.receive_some(max_bytes)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self._on_end()
+                raise
+            if not data:
+                self._on_end()
+                return data
+            if not self._refused(data):
                 return data
 
     def _refused(self, data: bytes | bytearray) -> bool:
@@ -160,12 +195,21 @@ class GuardedStream(trio.abc.Stream):
             return False
         self._deaf = True
         self._on_fault(fault)
+        if fault is ErrorKind.TOO_LARGE:
+            self._on_end()
         return True
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Write, or break within ``write_s``."""
+        """Write, or break within ``write_s``.
+
+        Cancellation: part of the data may be out, so nothing can follow it: later writes break.
+        """
+        if self._cut:
+            raise trio.BrokenResourceError("a write before this one was cut off")
+        self._cut = True
         with trio.move_on_after(self._limits.write_s) as scope:
             await self._stream.send_all(data)
+            self._cut = False
         if scope.cancelled_caught:
             self._on_fault(ErrorKind.SLOW_READER)
             raise trio.BrokenResourceError("the peer does not read")
@@ -175,5 +219,7 @@ class GuardedStream(trio.abc.Stream):
         await self._stream.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
-        """Close the stream below."""
-        await self._stream.aclose()
+        """Close the stream below, by force where its goodbye is not taken within ``write_s``."""
+        self._on_end()
+        with trio.move_on_after(self._limits.write_s):
+            await self._stream.aclose()

@@ -48,7 +48,7 @@ def open_listener(host: str, port: int) -> socket.socket:
         raise ConfigError(f"{host}:{port} is no address to listen on: {error}") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setblocking(False)  # noqa: FBT003 - the name is socket's
+        listener.setblocking(False)
         listener.bind(address)
         listener.listen(BACKLOG)
     except OSError as error:

@@ -19,6 +19,7 @@ from trio_websocket import (
     WebSocketRequest,
     wrap_server_stream,
 )
+from wsproto.utilities import ProtocolError
 
 from otp_server.core import FrameDecoder
 from otp_server.errors import ErrorKind
@@ -115,9 +116,7 @@ class _Link:
             if waiting.cancelled_caught:
                 self.close(ErrorKind.FRAME_STALLED)
                 return
-            if isinstance(message, str):
-                self.close(ErrorKind.TEXT_MESSAGE)
-                return
+            assert isinstance(message, bytes)  # noqa: S101 - the guard lets no text pass
             frames = decoder.receive_data(message)
             if frames:
                 face.received([(self.number, frame) for frame in frames])
@@ -209,38 +208,51 @@ class WebSocketTransport:
         self._metrics.connections.set(self._connections)
         try:
             await self._connection(stream)
-        except Exception:
-            self._metrics.crashes.labels(where="device_connection").inc()
+        except* (ConnectionClosed, ProtocolError):
+            # The peer left while something was written; or its ping crossed our close, which the
+            # library cannot answer any more. Neither is a bug of ours.
+            pass
+        except* Exception:
+            self._note_crash()
             log.exception("device connection failed")
         finally:
             self._connections -= 1
             self._metrics.connections.set(self._connections)
 
+    def _note_crash(self) -> None:
+        self._metrics.crashes.labels(where="device_connection").inc()
+
     async def _connection(self, stream: trio.abc.Stream) -> None:
         link = _Link(next(self._numbers), self._options)
-        guarded = GuardedStream(stream, self._options.guard, link.close)
+        upgrading = trio.CancelScope(deadline=trio.current_time() + self._options.upgrade_s)
+        guarded = GuardedStream(stream, self._options.guard, link.close, upgrading.cancel)
         try:
             async with trio.open_nursery() as tasks:
-                with trio.move_on_after(self._options.upgrade_s) as upgrading:
+                ws = None
+                with upgrading:
                     ws = await self._upgrade(guarded, peer_of(stream), link, tasks)
-                if upgrading.cancelled_caught or ws is None:
-                    self._metrics.upgrades.labels(
-                        outcome="stalled" if upgrading.cancelled_caught else "refused"
-                    ).inc()
+                if ws is None:
+                    outcome = "dropped" if upgrading.cancelled_caught else "refused"
+                    self._metrics.upgrades.labels(outcome=outcome).inc()
                     tasks.cancel_scope.cancel()
                     return
                 self._metrics.upgrades.labels(outcome="accepted").inc()
                 tasks.start_soon(link.write, ws)
                 tasks.start_soon(link.keep_alive, ws)
-                await link.read(ws, self._face)
+                try:
+                    await link.read(ws, self._face)
+                except Exception:
+                    self._note_crash()
+                    log.exception("device connection failed")
+                    link.close(ErrorKind.INTERNAL)
                 if link.closing is not None:
                     await link.gone.wait()
                 tasks.cancel_scope.cancel()
         finally:
             if self._links.pop(link.number, None) is not None:
-                self._face.closed([link.number])
                 kind = "peer" if link.closing is None else link.closing.token
                 self._metrics.closes.labels(kind=kind).inc()
+                self._face.closed([link.number])
 
     async def _upgrade(
         self, stream: GuardedStream, peer: str, link: _Link, tasks: trio.Nursery
@@ -270,13 +282,15 @@ class WebSocketTransport:
             return ErrorKind.NOT_FOUND
         # In the table before the face hears of it: the face may answer at once.
         self._links[link.number] = link
-        admitted = False
+        refusal: ErrorKind | None = ErrorKind.INTERNAL
         try:
             upgrade = Upgrade(link.number, peer, request.headers)
             [refusal] = await self._face.admit([upgrade])
-            admitted = refusal is None
+        except Exception:
+            self._note_crash()
+            log.exception("device connection not admitted")
         finally:
-            if not admitted:
+            if refusal is not None:
                 del self._links[link.number]
         return refusal
 

@@ -11,9 +11,10 @@ import json
 import sys
 import time
 
-from otp_server.wire import device_pb2
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
+
+from otp_server.wire import device_pb2
 
 HEADER_BYTES = 3
 FRAME_BYTES_MAX = 1024

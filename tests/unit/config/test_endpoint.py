@@ -19,7 +19,7 @@ from otp_server.config.endpoint import Endpoint
         ("localhost.example:1", "localhost.example", 1, False),
     ],
 )
-def test_reads_and_writes(text: str, host: str, port: int, loopback: bool) -> None:  # noqa: FBT001 - a column
+def test_reads_and_writes(text: str, host: str, port: int, loopback: bool) -> None:
     endpoint = Endpoint.parse(text)
     assert (endpoint.host, endpoint.port, endpoint.is_loopback) == (host, port, loopback)
     assert Endpoint.parse(str(endpoint)) == endpoint

@@ -134,7 +134,7 @@ print(hashlib.sha256(repr([tuple(k) for k in keys.code + keys.token]).encode()).
 def test_processes_that_start_at_once_agree(tmp_path: Path) -> None:
     source = str(Path(otp_server.__file__).parents[1])
     processes = [
-        subprocess.Popen(  # noqa: S603 - this interpreter, our own text
+        subprocess.Popen(
             [sys.executable, "-c", START, str(tmp_path / "data")],
             env={"PYTHONPATH": source},
             stdin=subprocess.PIPE,

@@ -31,6 +31,7 @@ def test_padding_may_be_left_out() -> None:
         ([f"a b:{TEXT}"], "entry 1 has an id that is not"),
         ([f"{'x' * 65}:{TEXT}"], "entry 1 has an id that is not"),
         (["a:%%%"], "entry 1 is not base64 after its id"),
+        ([f"a:{TEXT}!"], "entry 1 is not base64 after its id"),
         (["a:schlüssel"], "entry 1 is not base64 after its id"),
         ([f"a:{base64.b64encode(KEY[:31]).decode()}"], "entry 1 has 31 bytes, and 32 or more"),
         (["a:"], "entry 1 has 0 bytes"),

@@ -101,10 +101,9 @@ class DeviceFace:
         """Give the transport that answers go to."""
         self._links = links
 
-    @property
-    def unanswered(self) -> int:
-        """Requests not answered yet."""
-        return len(self._queue)
+    async def wait_answered(self) -> None:
+        """Until no request waits for its answer."""
+        await self._queue.wait_empty()
 
     def drain(self) -> None:
         """Let nobody in any more."""

@@ -64,15 +64,17 @@ class IssueQueue:
         self._waiting: deque[Waiting] = deque()
         self._in_store = 0
         self._wake = trio.Event()
+        self._emptied = trio.Event()
 
     def put(self, request: Waiting) -> None:
         """Queue an admitted request. Never blocks."""
         self._waiting.append(request)
         self._wake.set()
 
-    def __len__(self) -> int:
-        """Requests not answered yet."""
-        return len(self._waiting) + self._in_store
+    async def wait_empty(self) -> None:
+        """Until every request put in is answered."""
+        while self._waiting or self._in_store:
+            await self._emptied.wait()
 
     async def run(self) -> None:
         """Answer what is put in, until cancelled. Survives bugs in what it calls."""
@@ -81,6 +83,8 @@ class IssueQueue:
             self._wake = trio.Event()
             while self._waiting:
                 await self._one_batch()
+            self._emptied.set()
+            self._emptied = trio.Event()
 
     async def _one_batch(self) -> None:
         batch = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]

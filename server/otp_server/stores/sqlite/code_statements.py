@@ -67,7 +67,7 @@ def issue_device_codes(
             "SELECT 1 FROM device_codes WHERE challenge_id = ?", (item.challenge_id,)
         ).fetchone()
         if used is not None or item.challenge_id in fresh:
-            raise AlreadyExists(f"challenge_id {item.challenge_id.hex()} is taken")
+            raise AlreadyExists("challenge_id", item.challenge_id.hex())
         fresh.add(item.challenge_id)
     return [_issue(connection, item) for item in batch]
 

@@ -34,7 +34,7 @@ UNAVAILABLE: dict[type[apsw.Error], str] = {
 }
 """Errors of the storage, not of a statement: what to tell an operator."""
 
-STILL_SOUND = (apsw.FullError, apsw.BusyError, apsw.LockedError)
+STILL_SOUND = (apsw.FullError, apsw.BusyError, apsw.LockedError, apsw.ConstraintError)
 """After these a connection whose transaction was rolled back goes on; after others it is reopened.
 """
 
@@ -82,7 +82,8 @@ def prepare_file(path: Path, options: SqliteOptions) -> None:
     try:
         _create_file(path)
         with closing(_open(path, options)) as connection:
-            connection.pragma("journal_mode", "wal")
+            if connection.pragma("journal_mode", "wal") != "wal":
+                raise ConfigError(f"store.url: {path} is on a file system without shared memory")
             migrate(connection, path)
     except (apsw.Error, OSError) as error:
         raise unavailable(error, path) from error

@@ -16,12 +16,17 @@ if TYPE_CHECKING:
 
     import apsw
 
-DEVICE_COLUMNS = "device_id, name, device_key, token_digest, created_at_ms, org_id, revoked_at_ms"
-SELECT_DEVICE = f"SELECT {DEVICE_COLUMNS} FROM devices WHERE device_id = ?"  # noqa: S608 - ours
+_DEVICE_COLUMNS = "device_id, name, device_key, token_digest, created_at_ms, org_id, revoked_at_ms"
+_SELECT_DEVICE = f"SELECT {_DEVICE_COLUMNS} FROM devices WHERE device_id = ?"  # noqa: S608 - our own words
+_LIST_DEVICES = f"SELECT {_DEVICE_COLUMNS} FROM devices ORDER BY created_at_ms, seq"  # noqa: S608 - our own words
+_INSERT_DEVICE = (
+    f"INSERT INTO devices ({_DEVICE_COLUMNS})"  # noqa: S608 - our own words
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
 
 
-def device_of(row: tuple[Any, ...]) -> Device:
-    """A row of ``DEVICE_COLUMNS``."""
+def _device_of(row: tuple[Any, ...]) -> Device:
+    """A row of ``_DEVICE_COLUMNS``."""
     return Device(*row)
 
 
@@ -30,9 +35,9 @@ def add_device(connection: apsw.Connection, device: Device) -> None:
     for column, value in (("device_id", device.device_id), ("device_key", device.device_key)):
         query = f"SELECT 1 FROM devices WHERE {column} = ?"  # noqa: S608 - one of two words above
         if connection.execute(query, (value,)).fetchone() is not None:
-            raise AlreadyExists(f"{column} {value!r} is taken")
+            raise AlreadyExists(column, value)
     connection.execute(
-        f"INSERT INTO devices ({DEVICE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+        _INSERT_DEVICE,
         (
             device.device_id,
             device.name,
@@ -47,14 +52,13 @@ def add_device(connection: apsw.Connection, device: Device) -> None:
 
 def get_devices(connection: apsw.Connection, device_ids: Sequence[str]) -> list[Device | None]:
     """One look-up each."""
-    rows = (connection.execute(SELECT_DEVICE, (key,)).fetchone() for key in device_ids)
-    return [None if row is None else device_of(row) for row in rows]
+    rows = (connection.execute(_SELECT_DEVICE, (key,)).fetchone() for key in device_ids)
+    return [None if row is None else _device_of(row) for row in rows]
 
 
 def list_devices(connection: apsw.Connection) -> list[Device]:
     """Oldest first; of one millisecond in order of arrival."""
-    query = f"SELECT {DEVICE_COLUMNS} FROM devices ORDER BY created_at_ms, seq"  # noqa: S608
-    return [device_of(row) for row in connection.execute(query)]
+    return [_device_of(row) for row in connection.execute(_LIST_DEVICES)]
 
 
 def revoke_device(connection: apsw.Connection, device_id: str, at_ms: int) -> bool:
@@ -85,7 +89,7 @@ def add_organisation(connection: apsw.Connection, name: str, created_at_ms: int)
     """Insert, or AlreadyExists."""
     taken = connection.execute("SELECT 1 FROM organisations WHERE name = ?", (name,)).fetchone()
     if taken is not None:
-        raise AlreadyExists(f"organisation {name!r} is taken")
+        raise AlreadyExists("organisation", name)
     connection.execute(
         "INSERT INTO organisations (name, created_at_ms) VALUES (?, ?)", (name, created_at_ms)
     )

@@ -249,11 +249,8 @@ class GroupWorker:
             self._undos_failing = failed is not None and bool(undos)
             waiting = [operation for operation in group if self._finish(operation, failed)]
         if waiting:
-            try:
+            with suppress(trio.RunFinishedError):  # then nobody waits
                 self._token.run_sync_soon(self._deliver, waiting)
-            except trio.RunFinishedError:
-                for operation in waiting:
-                    self._abandon(operation)
 
     def _finish(self, operation: Operation, failed: BaseException | None) -> bool:
         """Write down what became of it; whether its task is still there to hear."""

@@ -46,14 +46,12 @@ def migrate(
     """
     migrations = load_migrations() if migrations is None else migrations
     while True:
-        have = schema_number(connection)
-        _require_known(have, len(migrations), path)
-        _require_ours(connection, path)
-        if have == len(migrations):
-            return
-        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("BEGIN IMMEDIATE")  # look and change as one step
         try:
-            if schema_number(connection) == have:  # else another process was faster
+            have = schema_number(connection)
+            _require_known(have, len(migrations), path)
+            _require_ours(connection, path)
+            if have < len(migrations):
                 connection.execute(migrations[have])
                 connection.pragma("application_id", APPLICATION_ID)
                 connection.pragma("user_version", have + 1)
@@ -62,6 +60,8 @@ def migrate(
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        if have == len(migrations):
+            return
 
 
 def require_current(connection: apsw.Connection, path: Path) -> None:

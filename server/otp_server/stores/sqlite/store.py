@@ -167,7 +167,7 @@ class SqliteStore:
     async def aclose(self) -> None:
         """Finish what is queued, close both connections, end both threads."""
         await self._reader.aclose()
-        await self._writer.aclose()  # last: it folds the WAL into the file
+        await self._writer.aclose()
 
 
 def _nothing(_: apsw.Connection) -> None:

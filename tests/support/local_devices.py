@@ -1,0 +1,37 @@
+"""Many devices of a running installation at once: the registry itself, not a command for each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import trio
+
+from otp_server.app import device_service
+from otp_server.clock import SteadyClock
+from otp_server.config import load_config, resolve_keys
+from otp_server.stores import open_store
+
+if TYPE_CHECKING:
+    from tests.support.server_process import ServerProcess
+
+
+class LocalDevice(NamedTuple):
+    device_id: str
+    token: str
+    device_key: str
+
+
+def add_devices(server: ServerProcess, count: int) -> list[LocalDevice]:
+    """New devices."""
+    return trio.run(_add, server, count)
+
+
+async def _add(server: ServerProcess, count: int) -> list[LocalDevice]:
+    config = load_config(server.config, {})
+    store = await open_store(config.store.url, config.server.data_dir)
+    try:
+        devices = device_service(resolve_keys(config), store, SteadyClock())
+        added = [await devices.add(None, "test") for _ in range(count)]
+        return [LocalDevice(d.device_id, token, d.device_key) for d, token in added]
+    finally:
+        await store.aclose()

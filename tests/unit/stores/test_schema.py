@@ -1,0 +1,222 @@
+"""Migrations, the file's mode, and what is refused at the door."""
+# ruff: noqa: ASYNC240 - a look into a test's own folder blocks nobody
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import apsw
+import pytest
+
+from otp_server.errors import ConfigError, StoreTooOld, StoreUnavailable
+from otp_server.stores import MemoryStore, SqliteStore, open_sqlite_store, open_store
+from otp_server.stores.sqlite import code_statements, device_statements
+from otp_server.stores.sqlite.schema import load_migrations, migrate, schema_number
+from tests.contracts.samples import accept, add_devices, challenge, digest, guess, new_code
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FIRST = load_migrations()[0]
+NEXT = "ALTER TABLE devices ADD COLUMN colour TEXT; UPDATE devices SET colour = 'red';"
+
+
+def test_an_older_file_is_brought_up_to_date(path: Path) -> None:
+    with closing(apsw.Connection(str(path))) as connection:
+        migrate(connection, path, [FIRST])
+        assert schema_number(connection) == 1
+        device_statements.add_organisation(connection, "acme", 0)
+        migrate(connection, path, [FIRST, NEXT])
+        assert schema_number(connection) == 2
+        assert connection.execute("SELECT colour FROM devices").fetchall() == []
+        assert connection.execute("SELECT name FROM organisations").fetchall() == [("acme",)]
+        migrate(connection, path, [FIRST, NEXT])
+
+
+def test_a_migration_that_fails_leaves_the_schema_before_it(path: Path) -> None:
+    with closing(apsw.Connection(str(path))) as connection:
+        with pytest.raises(apsw.SQLError, match="nowhere"):
+            migrate(connection, path, [FIRST, NEXT + "UPDATE nowhere SET a = 1;"])  # noqa: S608
+        assert schema_number(connection) == 1
+        assert not connection.in_transaction
+        columns = connection.execute("SELECT name FROM pragma_table_info('devices')").fetchall()
+        assert ("colour",) not in columns
+
+
+async def test_a_newer_file_is_refused_with_both_numbers(path: Path) -> None:
+    store = await open_sqlite_store(path)
+    await store.aclose()
+    known = len(load_migrations())
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.pragma("user_version", 42)
+    with pytest.raises(StoreTooOld, match=f"schema 42 .* up to {known}: start the newer"):
+        await open_sqlite_store(path)
+
+
+async def test_a_file_migrated_further_while_open_is_refused(store: SqliteStore) -> None:
+    def raise_number(connection: apsw.Connection) -> None:
+        connection.pragma("user_version", 42)
+
+    def cough(_: apsw.Connection) -> None:
+        raise apsw.IOError("so that it is opened anew")
+
+    await store._writer.call(raise_number)
+    with pytest.raises(StoreUnavailable):
+        await store._writer.call(cough)
+    with pytest.raises(StoreUnavailable, match="schema 42"):
+        await store.probe()
+
+
+async def test_another_programs_database_is_refused(path: Path) -> None:
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute("CREATE TABLE theirs (a)")
+    with pytest.raises(ConfigError, match="another program"):
+        await open_sqlite_store(path)
+
+
+def test_many_may_migrate_at_once(path: Path) -> None:
+    problems: list[BaseException] = []
+    together = threading.Barrier(8)
+
+    def one() -> None:
+        try:
+            with closing(apsw.Connection(str(path))) as connection:
+                connection.set_busy_timeout(10_000)
+                together.wait(10)
+                migrate(connection, path, [FIRST, NEXT])
+        except BaseException as error:  # noqa: BLE001 - reported below
+            problems.append(error)
+
+    threads = [threading.Thread(target=one) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert problems == []
+    with closing(apsw.Connection(str(path))) as connection:
+        assert schema_number(connection) == 2
+
+
+async def test_every_table_is_strict(store: SqliteStore) -> None:
+    rows = await store._reader.call(
+        lambda c: c.execute("SELECT name, strict FROM pragma_table_list").fetchall()
+    )
+    ours = {name: strict for name, strict in rows if not name.startswith("sqlite_")}
+    assert ours == dict.fromkeys(
+        ["organisations", "devices", "revocations", "device_codes", "guesses", "probes"], 1
+    )
+
+
+async def test_no_column_is_of_a_code(store: SqliteStore) -> None:
+    """Requirement 6: a code's only stored form is its digest."""
+    rows = await store._reader.call(
+        lambda c: c.execute("SELECT name FROM pragma_table_info('device_codes')").fetchall()
+    )
+    assert {name for (name,) in rows} == {
+        "seq",
+        "challenge_id",
+        "device_id",
+        "digest",
+        "length",
+        "state",
+        "issued_at_ms",
+        "expires_at_ms",
+        "ended_at_ms",
+        "confirmed_route",
+    }
+
+
+HOT: list[Callable[[apsw.Connection], object]] = [
+    lambda c: code_statements.issue_device_codes(c, [new_code(2, 1, [[1, 2], [3, 4]])]),
+    lambda c: code_statements.void_device_codes(c, [challenge(1)], 1),
+    lambda c: code_statements.live_device_codes(c, 1),
+    lambda c: code_statements.count_guesses(c, [(guess(1), [digest(8), digest(9)])]),
+    lambda c: code_statements.accept_device_codes(c, [accept(1)]),
+    lambda c: code_statements.guesses_since(c, 1),
+    lambda c: code_statements.sweep(c, 1, 1, 1),
+    lambda c: device_statements.get_devices(c, ["device-0"]),
+    lambda c: device_statements.revoke_device(c, "device-3", 1),
+    lambda c: device_statements.revocations_since(c, 0),
+]
+
+
+@pytest.mark.parametrize("run", HOT)
+async def test_no_hot_statement_scans_a_table(
+    store: SqliteStore, run: Callable[[apsw.Connection], object]
+) -> None:
+    await store.issue_device_codes([new_code(1, 0, [[1]])])
+
+    def plans(connection: apsw.Connection) -> list[str]:
+        seen: list[tuple[str, object]] = []
+
+        def trace(_: apsw.Cursor, sql: str, bindings: object) -> bool:
+            seen.append((sql, bindings))
+            return True
+
+        connection.exec_trace = trace
+        run(connection)
+        connection.exec_trace = None
+        assert seen
+        return [
+            row[3]
+            for sql, bindings in seen
+            if re.match("SELECT|UPDATE|DELETE", sql)
+            for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", bindings)
+        ]
+
+    for line in await store._writer.call(plans):
+        assert not line.startswith("SCAN"), line
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o777])
+async def test_the_files_are_their_owners_alone(path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        store = await open_sqlite_store(path)
+        await add_devices(store, 1)
+        modes = {p.name: p.stat().st_mode & 0o777 for p in path.parent.iterdir()}
+        await store.aclose()
+    finally:
+        os.umask(before)
+    assert modes == {"otp.db": 0o600, "otp.db-wal": 0o600, "otp.db-shm": 0o600}
+
+
+async def test_a_missing_folder_or_a_folder_as_file_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist: create it"):
+        await open_sqlite_store(tmp_path / "no" / "otp.db")
+    with pytest.raises(ConfigError, match="is not a file"):
+        await open_sqlite_store(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_sqlite_that_corrupts_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: "3.51.2")
+    with pytest.raises(ConfigError, match=r"3\.51\.2 can corrupt .* 3\.51\.3 or newer"):
+        await open_sqlite_store(path)
+    assert not path.exists()
+
+
+async def test_the_url_names_the_store(tmp_path: Path) -> None:
+    for url in ("sqlite:otp.db", f"sqlite:{tmp_path}/other.db"):
+        store = await open_store(url, tmp_path)
+        assert isinstance(store, SqliteStore)
+        await store.aclose()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["other.db", "otp.db"]
+    assert isinstance(await open_store("memory:", tmp_path), MemoryStore)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "sqlite", "sqlite:", "sqlite://host/db", "memory", "memory:x", "postgresql://h/d"]
+)
+async def test_any_other_url_is_a_mistake_that_names_what_there_is(
+    tmp_path: Path, url: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"store\.url .*sqlite:NAME.*memory:"):
+        await open_store(url, tmp_path)

@@ -1,0 +1,88 @@
+"""Listening sockets, TLS files and descriptors."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from otp_server.errors import ConfigError
+from otp_server.transport.sockets import (
+    TlsFiles,
+    connections_possible,
+    open_listener,
+    raise_descriptor_limit,
+    url_of,
+)
+from tests.support.certificates import make_certificate
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with open_listener("127.0.0.1", 0) as opened:
+        yield opened
+
+
+def test_port_0_picks_a_free_port_and_the_url_shows_it(listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    assert port > 0
+    assert url_of(listener, "ws", "/ws/device") == f"ws://127.0.0.1:{port}/ws/device"
+    with socket.create_connection(("127.0.0.1", port), timeout=5):
+        pass
+    assert not listener.getblocking()
+
+
+def test_ipv6_addresses_are_bracketed() -> None:
+    try:
+        opened = open_listener("::1", 0)
+    except ConfigError:
+        pytest.skip("this machine has no IPv6 loopback")
+    with opened:
+        assert url_of(opened, "http") == f"http://[::1]:{opened.getsockname()[1]}"
+
+
+def test_a_taken_port_is_named(listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    with pytest.raises(ConfigError, match=f"127.0.0.1:{port}: Address already in use"):
+        open_listener("127.0.0.1", port)
+
+
+def test_a_host_that_is_none_is_named() -> None:
+    with pytest.raises(ConfigError, match="no address to listen on"):
+        open_listener("256.256.256.256", 0)
+
+
+def test_descriptors_bound_connections() -> None:
+    assert connections_possible(1000, 1_000_000) == 936
+    assert connections_possible(1_000_000, 500) == 500
+    assert connections_possible(10, 500) == 1
+
+
+def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(before[1], 256), before[1]))
+        assert raise_descriptor_limit() == before[1]
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_tls_context_speaks_nothing_old(tmp_path: Path) -> None:
+    pair = make_certificate(tmp_path)
+    context = TlsFiles(str(pair.certificate), str(pair.key)).context()
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert context.verify_mode == ssl.CERT_NONE  # devices show a token, not a certificate
+
+
+@pytest.mark.parametrize("content", [None, "no PEM"])
+def test_tls_files_that_cannot_be_used_are_named(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "certificate.pem"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ConfigError, match=r"certificate\.pem"):
+        TlsFiles(str(file), str(file)).context()
