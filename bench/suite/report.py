@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bench.suite.instructions import Comparison
 
 _WIDTH, _HEIGHT = 720, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 16, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 32, 16, 40
 _COLOURS = {
     "floor": "#8c8c8c",
     "native": "#c8102e",
