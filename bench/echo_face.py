@@ -22,7 +22,7 @@ from otp_server.core import encode_frame
 from otp_server.telemetry import Metrics, configure_logging
 from otp_server.transport.guard import GuardLimits
 from otp_server.transport.sockets import open_listener, raise_descriptor_limit
-from otp_server.transport.websocket import LinkOptions, WebSocketTransport
+from otp_server.transport.websocket import WebSocketTransport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,9 +70,12 @@ def fixed_answer(length: int) -> bytes:
     return encode_frame(OTP_RESPONSE, bytes(n % 251 for n in range(_HEADER_BYTES, length)))
 
 
-def make_transport(name: str, face: EchoFace) -> Any:  # noqa: ANN401 - either class
-    """The transport of that name, mounted on the face; ImportError when there is none."""
-    options = LinkOptions(
+def make_transport(name: str, face: EchoFace) -> tuple[Any, Any, int]:
+    """The transport of that name mounted on the face, what it serves, and the port.
+
+    ImportError when there is none of that name.
+    """
+    options = _link_options()(
         path="/ws/device",
         frame_bytes_max=1024,
         connections_max=raise_descriptor_limit(),
@@ -81,23 +84,31 @@ def make_transport(name: str, face: EchoFace) -> Any:  # noqa: ANN401 - either c
         guard=GuardLimits(burst_bytes=_UNBOUNDED, bytes_per_s=_UNBOUNDED),
     )
     if name == "trio-websocket":
-        return WebSocketTransport(face, options, Metrics())
+        opened = open_listener("127.0.0.1", 0)
+        listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(opened))]
+        port: int = opened.getsockname()[1]
+        return WebSocketTransport(face, options, Metrics()), listeners, port
     native = importlib.import_module("otp_server.transport.native")
-    return native.NativeTransport(face, options, Metrics())
+    listener = importlib.import_module("otp_server.core").ReactorListener("127.0.0.1", 0)
+    transport = native.NativeTransport(face, options, Metrics())
+    return transport, listener, listener.getsockname()[1]
+
+
+def _link_options() -> Any:  # noqa: ANN401 - a class that has moved
+    try:
+        module = importlib.import_module("otp_server.transport.options")
+    except ImportError:  # before the native transport it was the reference's own
+        module = importlib.import_module("otp_server.transport.websocket")
+    return module.LinkOptions
 
 
 async def serve(name: str, answer_bytes: int, *, timer: bool) -> None:
     """Serve until SIGTERM."""
     face = EchoFace(fixed_answer(answer_bytes), planted=bool(os.environ.get("BENCH_PLANT")))
-    transport = make_transport(name, face)
+    transport, listener, port = make_transport(name, face)
     face.attach(transport)
-    listener = open_listener("127.0.0.1", 0)
-    port = listener.getsockname()[1]
-    listeners: Any = [listener]
-    if name == "trio-websocket":
-        listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
     async with trio.open_nursery() as nursery:
-        await nursery.start(transport.serve, listeners)
+        await nursery.start(transport.serve, listener)
         if timer:
             watch = TimerWatch()
             await nursery.start(watch.report_on_signal)
