@@ -61,6 +61,10 @@ class Budget:
     gate: bool
     reason: str
 
+    def is_within_limit(self, value: float) -> bool:
+        """Whether nothing needs to be forgiven."""
+        return value >= self.limit if self.at_least else value <= self.limit
+
     def holds(self, value: float) -> bool:
         """Whether the value is within the limit and what is forgiven of it."""
         if self.at_least:
@@ -180,4 +184,6 @@ def _judge(
     value = best(found, at_least=budget.at_least) if take_best else median(found)
     state = State.HELD if budget.holds(value) else State.MISSED
     note = "aim reached" if budget.reaches_aim(value) else ""
+    if state is State.HELD and not budget.is_within_limit(value):
+        note = "only by its tolerance"
     return Verdict(budget, state, value, len(found), note)

@@ -59,6 +59,11 @@ def test_the_tolerance_is_forgiven_and_no_more() -> None:
     assert not least.holds(8.9)
 
 
+def test_what_was_forgiven_is_told() -> None:
+    [verdict] = judge([budget(tolerance=0.1)], rounds([16.0], [10.0]), take_best=False)
+    assert (verdict.state, verdict.note) == (State.HELD, "only by its tolerance")
+
+
 def test_the_aim_is_noted() -> None:
     [verdict] = judge([budget()], rounds([11.0], [10.0]), take_best=False)
     assert verdict.note == "aim reached"
