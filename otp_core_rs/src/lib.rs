@@ -1,20 +1,31 @@
-//! The core of otp-server: deterministic, without clock or I/O, `unsafe` forbidden.
+//! The core of otp-server: deterministic, without a clock of its own, `unsafe` forbidden.
 //!
 //! | module       | what is there                                                             |
 //! |--------------|---------------------------------------------------------------------------|
 //! | [`error`]    | the one error enum                                                        |
 //! | [`haptic`]   | `HapticFrame`s and the protobuf messages inside them                      |
+//! | [`ws`]       | RFC 6455, server side, sans-I/O                                           |
+//! | [`session`]  | one device connection, sans-I/O: `ws`, `haptic` and deadlines             |
+//! | [`reactor`]  | all device sockets in one epoll set; the only place with sockets (Linux)  |
+//! | [`presence`] | which device is behind which connection                                   |
 //! | [`passcode`] | alphabets, unbiased drawing and derivation, keyed digests, comparison     |
 //! | [`limit`]    | exact sliding windows, several per key, in a bounded table                |
 //! | `python`     | the binding `otp_server.core._native`; the only folder that names `pyo3`  |
 //!
-//! `python` may use everything; `haptic`, `passcode` and `limit` are strangers to each other and
-//! use only `error`. Time is an argument, in integer milliseconds. Randomness is an argument of
-//! the pure functions; [`passcode::draw::os_random`] alone reads the operating system.
+//! `python` may use everything; `reactor` uses `session`, which uses `ws` and `haptic`; these,
+//! `passcode`, `limit` and `presence` are strangers to each other and use only `error`. Time is an
+//! argument, in integer milliseconds; the reactor alone reads a clock, to bound the time of a
+//! poll. Randomness is an argument of the pure functions; [`passcode::draw::os_random`] reads the
+//! operating system.
 
 pub mod error;
 pub mod haptic;
 pub mod limit;
 pub mod passcode;
+pub mod presence;
 #[cfg(feature = "python")]
 mod python;
+#[cfg(target_os = "linux")]
+pub mod reactor;
+pub mod session;
+pub mod ws;

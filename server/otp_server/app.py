@@ -10,6 +10,7 @@ starting and stopping is here and nowhere else:
 
 from __future__ import annotations
 
+import socket
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -37,23 +38,26 @@ from otp_server.stores import open_store
 from otp_server.telemetry import Metrics, get_logger
 from otp_server.transport.guard import GuardLimits
 from otp_server.transport.http import serve_http
+from otp_server.transport.options import LinkOptions
 from otp_server.transport.sockets import (
     TlsFiles,
     connections_possible,
     open_listener,
+    open_reactor_listener,
     raise_descriptor_limit,
     url_of,
 )
-from otp_server.transport.websocket import LinkOptions, WebSocketTransport
+from otp_server.transport.websocket import WebSocketTransport
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from otp_server.clock import Clock
-    from otp_server.config import Config, InstallationKeys
+    from otp_server.config import Config, Endpoint, InstallationKeys
+    from otp_server.core import ReactorListener
     from otp_server.services.ports import Store
+    from otp_server.transport.seam import DeviceTransport
 
 _MS = 1000
 _MINUTE_MS = 60_000
@@ -111,7 +115,7 @@ def device_service(keys: InstallationKeys, store: Store, clock: Clock) -> Device
 class Listeners:
     """The bound sockets of the three listeners."""
 
-    device: socket.socket
+    device: socket.socket | ReactorListener
     http: socket.socket
     ops: socket.socket
 
@@ -119,12 +123,24 @@ class Listeners:
     def open(cls, config: Config) -> Listeners:
         """Bind all three, or none: ConfigError names the one that cannot be."""
         with ExitStack() as opened:
-            sockets = [
-                opened.enter_context(open_listener(section.listen.host, section.listen.port))
-                for section in (config.device, config.http, config.ops)
-            ]
+            device = _open_device(config)
+            opened.callback(device.close)
+            http = _open(config.http.listen)
+            opened.callback(http.close)
+            ops = _open(config.ops.listen)
             opened.pop_all()
-        return cls(*sockets)
+        return cls(device, http, ops)
+
+
+def _open_device(config: Config) -> socket.socket | ReactorListener:
+    endpoint = config.device.listen
+    if config.device.transport == "native":
+        return open_reactor_listener(endpoint.host, endpoint.port)
+    return _open(endpoint)
+
+
+def _open(endpoint: Endpoint) -> socket.socket:
+    return open_listener(endpoint.host, endpoint.port)
 
 
 class Server:
@@ -178,7 +194,7 @@ class Server:
             _face_options(config),
             metrics,
         )
-        transport = WebSocketTransport(face, _link_options(config), metrics)
+        transport, serve_devices = _device_transport(config, face, metrics, listeners.device)
         face.attach(transport)
         web = WebOptions(config.http.max_body_bytes, parse_networks(config.http.trusted_proxies))
         http_app, ops_app = make_app("http", web, metrics), make_app("ops", web, metrics)
@@ -202,7 +218,7 @@ class Server:
                 await background.start(face.run)
                 background.start_soon(upkeep.run)
                 async with trio.open_nursery() as serving:
-                    await serving.start(transport.serve, _trio_listeners(config, listeners.device))
+                    await serving.start(serve_devices)
                     serving.start_soon(
                         partial(
                             serve_http,
@@ -227,7 +243,21 @@ class Server:
         log.info("stopped")
 
 
-async def _drain_devices(face: DeviceFace, transport: WebSocketTransport, drain_s: float) -> None:
+def _device_transport(
+    config: Config, face: DeviceFace, metrics: Metrics, listener: socket.socket | ReactorListener
+) -> tuple[DeviceTransport, Callable[..., Awaitable[None]]]:
+    """The transport that fits the listener, and what serves it."""
+    options = _link_options(config)
+    if isinstance(listener, socket.socket):
+        reference = WebSocketTransport(face, options, metrics)
+        return reference, partial(reference.serve, _trio_listeners(config, listener))
+    from otp_server.transport.native import NativeTransport  # noqa: PLC0415 - Linux only
+
+    native = NativeTransport(face, options, metrics)
+    return native, partial(native.serve, listener)
+
+
+async def _drain_devices(face: DeviceFace, transport: DeviceTransport, drain_s: float) -> None:
     """Let nobody in, give the answers owed (half the time at most), close every socket 1001."""
     face.drain()
     transport.stop_accepting()

@@ -9,6 +9,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Self
 
 import pytest
@@ -18,8 +19,11 @@ from otp_server.core import Frame
 from otp_server.errors import ErrorKind
 from otp_server.telemetry import Metrics
 from otp_server.transport.guard import GuardLimits
-from otp_server.transport.seam import Upgrade
-from otp_server.transport.websocket import OUTBOX_BYTES_MAX, LinkOptions, WebSocketTransport
+from otp_server.transport.native import NativeTransport
+from otp_server.transport.options import OUTBOX_BYTES_MAX, LinkOptions
+from otp_server.transport.seam import DeviceTransport, Upgrade
+from otp_server.transport.sockets import open_reactor_listener
+from otp_server.transport.websocket import WebSocketTransport
 from tests.support.observe import until
 from tests.support.raw_websocket import (
     BINARY,
@@ -35,6 +39,15 @@ DEADLINE_S = 10
 ECHO, CRASH = 1, 2
 
 
+served_by = {"transport": "native"}
+
+
+@pytest.fixture(autouse=True, params=["native", "trio-websocket"])
+def _each_transport(request: pytest.FixtureRequest) -> None:
+    """Every test of this module runs over both."""
+    served_by["transport"] = request.param
+
+
 class Bug(Exception):
     """What a face should never raise."""
 
@@ -43,7 +56,7 @@ class Bug(Exception):
 class Face:
     """Echoes frames; raises and refuses where it is told to."""
 
-    links: WebSocketTransport | None = None
+    links: DeviceTransport | None = None
     admitted: list[int] = field(default_factory=list)
     gone: list[int] = field(default_factory=list)
     asked: trio.Event = field(default_factory=trio.Event)
@@ -55,8 +68,8 @@ class Face:
         self.asked.set()
         if self.go_on is not None:
             await self.go_on.wait()
-        verdict = self.verdict()
-        if verdict == [None]:
+        verdict = [one for _ in upgrades for one in self.verdict()]
+        if set(verdict) == {None} and len(verdict) == len(upgrades):
             self.admitted += [upgrade.connection for upgrade in upgrades]
         return verdict
 
@@ -144,7 +157,7 @@ class Served:
     """A transport that serves."""
 
     face: Face
-    transport: WebSocketTransport
+    transport: DeviceTransport
     metrics: Metrics
     port: int
     ended: trio.Event
@@ -203,14 +216,22 @@ def options(**changes: object) -> LinkOptions:
 @asynccontextmanager
 async def serving(face: Face, **changes: object) -> AsyncIterator[Served]:
     metrics = Metrics()
-    transport = WebSocketTransport(face, options(**changes), metrics)
+    transport: DeviceTransport
+    if served_by["transport"] == "native":
+        native = NativeTransport(face, options(**changes), metrics)
+        reactor_listener = open_reactor_listener("127.0.0.1", 0)
+        port = reactor_listener.getsockname()[1]
+        transport, serve_it = native, partial(native.serve, reactor_listener)
+    else:
+        reference = WebSocketTransport(face, options(**changes), metrics)
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port = listeners[0].socket.getsockname()[1]
+        transport, serve_it = reference, partial(reference.serve, listeners)
     face.links = transport
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listeners[0].socket.getsockname()[1]
     ended = trio.Event()
 
     async def serve(*, task_status: trio.TaskStatus[object]) -> None:
-        await transport.serve(listeners, task_status=task_status)
+        await serve_it(task_status=task_status)
         ended.set()
 
     with trio.fail_after(DEADLINE_S):
@@ -266,10 +287,10 @@ async def test_a_bug_in_admit_refuses_that_connection_only(
         assert status == 500
         face.verdict = lambda: [None]
         await other.echo()
+        assert face.gone == []
         async with served.connect() as later:
             await later.echo()
         assert served.crashes == 1
-        assert face.gone == []
 
 
 async def test_a_bug_in_closed_costs_nobody_else() -> None:
@@ -421,6 +442,8 @@ async def test_what_is_queued_leaves_before_the_close() -> None:
 
 
 async def test_the_outbox_is_bounded() -> None:
+    if served_by["transport"] == "native":
+        pytest.skip("sends at once: its outbox is tested in otp_core_rs/src/reactor/tests.rs")
     face = Face()
     async with serving(face) as served, served.connect() as ws:
         [number] = face.admitted

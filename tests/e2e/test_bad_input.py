@@ -222,7 +222,7 @@ def test_oversize_message_in_fragments(raw: RawWebSocket) -> None:
     assert raw.read_close() == Closed(1009, "frame_too_large")
 
 
-@pytest.mark.parametrize("piece", [b"", b"\x13"])
+@pytest.mark.parametrize("piece", [b"", b"\x03"])  # a frame of 771 bytes begins
 def test_fragment_flood(raw: RawWebSocket, piece: bytes) -> None:
     first = encode_ws_frame(piece, fin=False)
     raw.send_raw(first + 64 * encode_ws_frame(piece, opcode=0, fin=False))
@@ -485,7 +485,7 @@ def test_partial_upgrade(slow: Slow) -> None:
 def test_oversize_upgrade(server: ServerProcess) -> None:
     with start_upgrade(server.device_url, headers={"X-Large": 9000 * "x"}) as raw:
         assert raw.wait_gone(within_s=4) in ("eof", "reset")  # at once, not after 5 s
-        assert not raw.buffer
+        assert not raw.buffer or raw.buffer.startswith(b"HTTP/1.1 431 ")
 
 
 @pytest.mark.parametrize(

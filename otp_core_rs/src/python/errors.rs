@@ -23,11 +23,16 @@ impl From<Error> for PyErr {
             Error::Wire(_) => WireError::new_err(text),
             Error::LimiterFull => LimiterFull::new_err(text),
             Error::UnknownKey(_) => PyKeyError::new_err(text),
-            Error::Random(source) => match source.raw_os_error() {
-                Some(errno) => PyOSError::new_err((errno, text)),
-                None => PyOSError::new_err(text),
-            },
+            Error::Random(source) => os_error(source.raw_os_error(), text),
         }
+    }
+}
+
+/// An `OSError` with its number, which `PyO3` would leave out.
+pub(super) fn os_error(errno: Option<i32>, text: String) -> PyErr {
+    match errno {
+        Some(errno) => PyOSError::new_err((errno, text)),
+        None => PyOSError::new_err(text),
     }
 }
 

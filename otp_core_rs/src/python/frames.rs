@@ -19,6 +19,15 @@ pub(super) struct Frame {
     payload: Py<PyBytes>,
 }
 
+impl Frame {
+    pub(super) fn new(py: Python<'_>, frame: &codec::Frame) -> Self {
+        Self {
+            r#type: frame.frame_type,
+            payload: PyBytes::new(py, &frame.payload).unbind(),
+        }
+    }
+}
+
 #[pymethods]
 impl Frame {
     #[classattr]
@@ -76,13 +85,7 @@ impl FrameDecoder {
     )]
     fn receive_data(&mut self, py: Python<'_>, data: PyBackedBytes) -> PyResult<Vec<Frame>> {
         let frames = guarded(|| Ok(self.0.receive_data(&data)))?;
-        Ok(frames
-            .into_iter()
-            .map(|frame| Frame {
-                r#type: frame.frame_type,
-                payload: PyBytes::new(py, &frame.payload).unbind(),
-            })
-            .collect())
+        Ok(frames.iter().map(|frame| Frame::new(py, frame)).collect())
     }
 
     /// The fault that ended the stream, or None.

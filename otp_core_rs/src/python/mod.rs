@@ -1,11 +1,12 @@
 //! The binding `otp_server.core._native`, described by `server/otp_server/core/_native.pyi`.
 //!
 //! The only folder that names `pyo3`; each file wraps the pure module of the same name. Nothing
-//! here keeps global state, and no call is long enough to be worth releasing the GIL.
+//! here keeps global state, and no call but `Reactor.poll` is long enough to be worth releasing
+//! the GIL.
 //!
 //! The module declares `gil_used = false`: without `unsafe` there is no data race to protect
-//! against. `FrameDecoder` and `SlidingWindows` are the only mutable classes and belong to one task
-//! at a time; two threads inside one object get a `RuntimeError` from PyO3's borrow check.
+//! against. `FrameDecoder`, `SlidingWindows`, `PresenceTable` and `Reactor` are mutable and belong to one
+//! task at a time; two threads inside one object get a `RuntimeError` from PyO3's borrow check.
 
 use pyo3::pymodule;
 
@@ -14,6 +15,9 @@ mod frames;
 mod integers;
 mod limits;
 mod passcodes;
+mod presence;
+#[cfg(target_os = "linux")]
+mod reactor;
 
 /// The Rust core of otp-server.
 #[pymodule(gil_used = false)]
@@ -29,14 +33,19 @@ mod _native {
     use super::limits::SlidingWindows;
     #[pymodule_export]
     use super::passcodes::{Keyring, Passcode, verify_digest};
-    use crate::haptic::codec;
+    #[pymodule_export]
+    use super::presence::PresenceTable;
+    #[cfg(target_os = "linux")]
+    #[pymodule_export]
+    use super::reactor::{Reactor, ReactorBatch, ReactorListener, ReactorOptions};
+    use crate::session::Kind;
     use pyo3::prelude::*;
     use pyo3::types::PyTuple;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        let error_kinds = PyTuple::new(module.py(), codec::ERROR_KINDS)?;
+        let error_kinds = PyTuple::new(module.py(), Kind::ALL.map(Kind::token))?;
         module.add("ERROR_KINDS", error_kinds)
     }
 }

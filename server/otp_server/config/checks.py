@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,9 +47,16 @@ def check_config(config: Config) -> list[Finding]:
 
 def _device(config: Config) -> Iterator[Finding]:
     device = config.device
-    if device.transport == "native":
-        reason = "the native transport is not in this version yet"
-        yield Finding(("device.transport",), reason, "use trio-websocket")
+    if device.transport == "native" and sys.platform != "linux":
+        yield Finding(
+            ("device.transport",), "the native transport needs Linux", "use trio-websocket"
+        )
+    if device.transport == "native" and device.tls:
+        yield Finding(
+            ("device.transport", "device.tls_certificate", "device.tls_key"),
+            "the native transport does not speak TLS",
+            "use trio-websocket, or put a TLS proxy before it and take the certificate away",
+        )
     if device.code_length_max < device.code_length:
         yield Finding(
             ("device.code_length_max", "device.code_length"),

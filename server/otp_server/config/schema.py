@@ -7,6 +7,7 @@ cannot drift apart. ``Meta.extra`` may hold ``wanted``, the words for what would
 Annotations are read while the program runs, so this module does not postpone them.
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -103,12 +104,13 @@ class DeviceSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         ),
     ] = "/ws/device"
     transport: Annotated[
-        Literal["trio-websocket", "native"],
+        Literal["native", "trio-websocket"],
         Meta(
-            extra={"wanted": "trio-websocket"},
-            description='What owns the sockets; only "trio-websocket" is in this version.',
+            extra={"wanted": "native or trio-websocket"},
+            description='What owns the sockets: "native" (Linux, without TLS) for very many '
+            'devices, or "trio-websocket".',
         ),
-    ] = "trio-websocket"
+    ] = "native" if sys.platform == "linux" else "trio-websocket"
     code_length: Annotated[
         int, Meta(ge=6, le=10, description="Digits of a code while few codes are live.")
     ] = 6

@@ -1,9 +1,11 @@
-"""The door to the Rust core (``otp_core_rs/``): frames, passcodes, sliding windows.
+"""The door to the Rust core (``otp_core_rs/``): frames, passcodes, windows, devices' sockets.
 
 Everything here is deterministic and has no clock: time is an argument, in integer milliseconds.
 Only the drawing of passcodes reads the operating system's random source. Nothing above this
 package imports ``_native`` by name.
 """
+
+import sys
 
 from otp_server.core._native import (
     Frame,
@@ -11,6 +13,7 @@ from otp_server.core._native import (
     FrameFault,
     Keyring,
     Passcode,
+    PresenceTable,
     SlidingWindows,
     decode_auth,
     decode_otp_request,
@@ -22,12 +25,25 @@ from otp_server.core._native import (
     verify_digest,
 )
 
+if sys.platform == "linux":
+    from otp_server.core._native import (
+        Reactor,
+        ReactorBatch,
+        ReactorListener,
+        ReactorOptions,
+    )
+
 __all__ = [
     "Frame",
     "FrameDecoder",
     "FrameFault",
     "Keyring",
     "Passcode",
+    "PresenceTable",
+    "Reactor",
+    "ReactorBatch",
+    "ReactorListener",
+    "ReactorOptions",
     "SlidingWindows",
     "decode_auth",
     "decode_otp_request",

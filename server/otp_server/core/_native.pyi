@@ -10,6 +10,11 @@ __all__ = [
     "FrameFault",
     "Keyring",
     "Passcode",
+    "PresenceTable",
+    "Reactor",
+    "ReactorBatch",
+    "ReactorListener",
+    "ReactorOptions",
     "SlidingWindows",
     "__version__",
     "decode_auth",
@@ -185,3 +190,157 @@ class SlidingWindows:
         """
 
     def __len__(self) -> int: ...
+
+# --- who is connected ----------------------------------------------------------------------------
+
+@final
+class PresenceTable:
+    """For each connection its device, since when, and from which address; about 80 bytes each."""
+
+    def __new__(cls) -> PresenceTable: ...
+    def hold(self, address: str) -> int:
+        """Count one more connection of an address: how many there are now."""
+
+    def release(self, address: str) -> None:
+        """Count one less."""
+
+    def arrive(self, connection: int, device_id: str, address: str | None, now_ms: int) -> None:
+        """Note a connection's device; a held ``address`` is released when it leaves."""
+
+    def leave(self, connection: int) -> bool:
+        """Forget a connection; whether it was known."""
+
+    def device_of(self, connection: int) -> str | None: ...
+    def connections_of(self, device_id: str) -> list[int]:
+        """Oldest first."""
+
+    def since_ms(self, device_id: str) -> int | None:
+        """When the device's oldest connection came."""
+
+    def __len__(self) -> int: ...
+
+# --- the devices' sockets (Linux) ----------------------------------------------------------------
+
+@final
+class ReactorListener:
+    """A bound, listening, non-blocking TCP socket for a reactor. Port 0 picks a free one.
+
+    ``host`` is a numeric address: ValueError otherwise. Raises OSError.
+    """
+
+    def __new__(
+        cls, host: str, port: int, *, backlog: int = 4096, reuse_port: bool = False
+    ) -> ReactorListener: ...
+    def getsockname(self) -> tuple[str, int]:
+        """RuntimeError once it is closed or taken over."""
+
+    def close(self) -> None:
+        """Close it, unless a reactor has taken it over. Idempotent."""
+
+@final
+class ReactorOptions:
+    """What a connection may cost and how long it may wait: ``proto/device-frames.md``.
+
+    ``echo`` answers every WebSocket message with itself, for the conformance run.
+    """
+
+    def __new__(
+        cls,
+        *,
+        connections_max: int,
+        frame_bytes_max: int,
+        message_bytes_max: int,
+        fragments_max: int,
+        burst_bytes: int,
+        bytes_per_s: int,
+        outbox_bytes_max: int,
+        upgrade_ms: int,
+        frame_ms: int,
+        ping_interval_ms: int,
+        ping_misses: int,
+        close_ms: int,
+        write_ms: int,
+        echo: bool = False,
+    ) -> ReactorOptions: ...
+
+@final
+class ReactorBatch:
+    """What happened since the poll before, in order on each connection."""
+
+    @property
+    def upgrades(self) -> list[tuple[int, str, str, list[tuple[bytes, bytes]], bool]]:
+        """``(connection, peer, target, headers, over_limit)``, to be answered by ``decide_many``.
+
+        Header names are lower case. ``over_limit``: there were enough connections already.
+        """
+
+    @property
+    def frames(self) -> list[tuple[int, Frame]]: ...
+    @property
+    def closed(self) -> list[tuple[int, str]]:
+        """Connections that are gone, each once, and why: ``peer`` or the close reason."""
+
+    @property
+    def dropped(self) -> int:
+        """Connections that ended without an upgrade: no request, or none in time."""
+
+    @property
+    def panics(self) -> int:
+        """Connections lost to a bug of the core."""
+
+    @property
+    def starved(self) -> int | None:
+        """The system's error number, where accepting pauses because something has run out."""
+
+    @property
+    def more(self) -> bool:
+        """Whether work was left for the next poll."""
+
+@final
+class Reactor:
+    """All connections of one listener in one epoll set. Connection numbers are never reused.
+
+    To be driven by one task: wait until ``fileno()`` is readable or ``next_deadline()`` has come,
+    and poll. Times are milliseconds of one steady clock. No call blocks. Connections that are gone
+    are passed over in silence.
+    """
+
+    def __new__(cls, listener: ReactorListener, options: ReactorOptions) -> Reactor:
+        """Takes the listener over; RuntimeError when it is closed. Raises OSError."""
+
+    @property
+    def connections(self) -> int:
+        """Open sockets."""
+
+    @property
+    def has_more(self) -> bool:
+        """Whether to poll at once, whatever the descriptor says."""
+
+    def fileno(self) -> int: ...
+    def next_deadline(self) -> int | None: ...
+    def poll(self, now_ms: int, time_us: int) -> ReactorBatch:
+        """Read, decode, answer pings and closes, fire deadlines; at most about ``time_us``.
+
+        The GIL is released. Raises OSError when the epoll set cannot be read.
+        """
+
+    def decide_many(self, verdicts: Sequence[tuple[int, bytes | None]], now_ms: int) -> None:
+        """None lets a connection in; bytes are the HTTP response that refuses it."""
+
+    def send_many(self, messages: Sequence[tuple[int, bytes]], now_ms: int) -> None:
+        """Send binary messages, at once where the sockets take them, queued and bounded where not.
+
+        A connection with too much unread is closed as a slow reader.
+        """
+
+    def close_many(self, closes: Sequence[tuple[int, int, str]], now_ms: int) -> None:
+        """``(connection, code, reason)``: close after what is queued."""
+
+    def close_all(self, code: int, reason: str) -> None:
+        """Close every connection, in steps, one a poll."""
+
+    def abandon(self) -> list[int]:
+        """Drop every connection without a word; those that were in a batch and not closed."""
+
+    def stop_accepting(self) -> None:
+        """Close the listener; connections stay. Idempotent."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from otp_server.core import PresenceTable
 from otp_server.errors import StoreUnavailable
 from otp_server.telemetry import get_logger
 
@@ -26,36 +27,45 @@ log = get_logger(__name__)
 
 
 class PresenceService:
-    """Connections by device, oldest first."""
+    """Connections by device, oldest first. A known, idle connection costs nothing beside it."""
 
     def __init__(self, store: DeviceStore, *, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._connections: dict[str, dict[int, int]] = {}
+        self._table = PresenceTable()
         self._revoked: set[str] = set()
 
-    def arrived(self, device_id: str, connection: int) -> list[int]:
-        """Note a connection; the device's connections now, oldest first."""
-        held = self._connections.setdefault(device_id, {})
-        held[connection] = self._clock.now_ms()
-        return list(held)
+    def hold(self, address: str) -> int:
+        """Count one more connection of an address: how many there are now."""
+        return self._table.hold(address)
 
-    def left(self, device_id: str, connection: int) -> None:
-        """Forget a connection. Idempotent."""
-        held = self._connections.get(device_id)
-        if held is not None:
-            held.pop(connection, None)
-            if not held:
-                del self._connections[device_id]
+    def release(self, address: str) -> None:
+        """Count one less."""
+        self._table.release(address)
+
+    def arrived(self, device_id: str, connection: int, address: str | None = None) -> list[int]:
+        """Note a connection; the device's connections now, oldest first.
+
+        An ``address`` was held before, and is released when the connection has left.
+        """
+        self._table.arrive(connection, device_id, address, self._clock.now_ms())
+        return self._table.connections_of(device_id)
+
+    def left(self, connection: int) -> bool:
+        """Forget a connection; whether its device was known. Idempotent."""
+        return self._table.leave(connection)
+
+    def device_of(self, connection: int) -> str | None:
+        """The device of an open connection; None while it is not known."""
+        return self._table.device_of(connection)
 
     def connections_of(self, device_id: str) -> list[int]:
         """The device's connections, oldest first."""
-        return list(self._connections.get(device_id, ()))
+        return self._table.connections_of(device_id)
 
     def connected_since_ms(self, device_id: str) -> int | None:
         """When its oldest open connection came; None when it is not connected."""
-        held = self._connections.get(device_id)
-        return min(held.values()) if held else None
+        return self._table.since_ms(device_id)
 
     def is_revoked(self, device_id: str) -> bool:
         """Whether the watch has seen this device revoked since the start. Never blocks."""

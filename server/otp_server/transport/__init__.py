@@ -1,6 +1,8 @@
 """Moves bytes and knows no services.
 
 seam         what a device transport and the device face are to each other
+options      how device connections are kept
+native       device connections over the core's reactor, one task for all (Linux)
 websocket    device connections over trio-websocket, a task group each
 guard        bounds on what a WebSocket peer may send, before trio-websocket sees it
 sockets      listening sockets, TLS contexts, descriptor limits

@@ -101,23 +101,29 @@ class FrameWatch:
         return end
 
     def _header(self) -> ErrorKind | None:
-        """Judge the header once it is whole; a breach in its fixed part before that."""
+        """Judge the header once it is whole; a breach of the protocol with the byte that shows it.
+
+        The library would show it then too, and hang up.
+        """
         head = self._head
         if len(head) < 2:  # noqa: PLR2004 - the fixed part
             return None
-        if head[0] & _RESERVED or not head[1] & _MASKED:
-            return ErrorKind.PROTOCOL_ERROR
         length = head[1] & _LENGTH
+        if head[0] & _RESERVED or not head[1] & _MASKED or not _may_begin(head[0], length):
+            return ErrorKind.PROTOCOL_ERROR
         extended = {_LENGTH_16: 2, _LENGTH_64: 8}.get(length, 0)
-        if len(head) < 2 + extended + _MASK_BYTES:
+        if len(head) < 2 + extended:
             return None
         if extended:
             length = int.from_bytes(head[2 : 2 + extended], "big")
-        shortest = 0 if length < _LENGTH_16 else 2 if length < 1 << 16 else 8
+        if extended != _length_bytes(length):
+            return ErrorKind.PROTOCOL_ERROR
+        if len(head) < 2 + extended + _MASK_BYTES:
+            return None
         first = head[0]
         head.clear()
         self._skip = length
-        return ErrorKind.PROTOCOL_ERROR if extended != shortest else self._frame(first, length)
+        return self._frame(first, length)
 
     def _frame(self, first: int, length: int) -> ErrorKind | None:
         """Judge a frame by its first byte and its length."""
@@ -125,8 +131,7 @@ class FrameWatch:
         if opcode == _TEXT:
             return ErrorKind.TEXT_MESSAGE
         if opcode in _CONTROL:
-            allowed = last and length <= _CONTROL_BYTES_MAX
-            return None if allowed else ErrorKind.PROTOCOL_ERROR
+            return None
         if opcode != (_CONTINUATION if self._fragments else _BINARY):
             return ErrorKind.PROTOCOL_ERROR
         return self._fragment(length, last=last)
@@ -141,6 +146,23 @@ class FrameWatch:
         if last:
             self._message_bytes = self._fragments = 0
         return None
+
+
+def _length_bytes(length: int) -> int | None:
+    """How many bytes a length takes beside the first seven bits; None for one that is not."""
+    if length < _LENGTH_16:
+        return 0
+    if length < 1 << 16:
+        return 2
+    return 8 if length < 1 << 63 else None
+
+
+def _may_begin(first: int, length: int) -> bool:
+    """Whether a frame may begin so: a known opcode, a control frame whole and short."""
+    opcode = first & _OPCODE
+    if opcode in _CONTROL:
+        return bool(first & _FIN) and length <= _CONTROL_BYTES_MAX
+    return opcode in {_CONTINUATION, _TEXT, _BINARY}
 
 
 class GuardedStream(trio.abc.Stream):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from otp_server.core import Frame
     from otp_server.errors import ErrorKind
@@ -45,11 +45,15 @@ class FaceSide(Protocol):
     async def admit(self, upgrades: Sequence[Upgrade]) -> list[ErrorKind | None]:
         """None lets the connection in; an error kind refuses it with that HTTP status."""
 
-    def received(self, frames: Sequence[tuple[int, Frame]]) -> None:
-        """Frames, in the order they came on each connection."""
+    def received(self, frames: Iterable[tuple[int, Frame]]) -> None:
+        """Frames, in the order they came on each connection; to be gone through once.
 
-    def closed(self, connections: Sequence[int]) -> None:
-        """These connections are gone."""
+        If it raises, the connection of the frame it took last pays; the transport calls again
+        with the rest.
+        """
+
+    def closed(self, connections: Iterable[int]) -> None:
+        """These connections are gone; to be gone through once, as above."""
 
 
 class LinkSide(Protocol):
@@ -60,3 +64,13 @@ class LinkSide(Protocol):
 
     def close_many(self, connections: Sequence[tuple[int, ErrorKind]]) -> None:
         """Close with the kind's close code, after what is queued."""
+
+
+class DeviceTransport(LinkSide, Protocol):
+    """What the composition root calls, beside starting it."""
+
+    def stop_accepting(self) -> None:
+        """Close the listener; connections stay."""
+
+    def close_all(self, kind: ErrorKind) -> None:
+        """Close every connection."""

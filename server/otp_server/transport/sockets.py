@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 import ssl
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from otp_server.errors import ConfigError
+
+if TYPE_CHECKING:
+    from otp_server.core import ReactorListener
 
 BACKLOG = 4096
 _DESCRIPTORS_KEPT = 64
@@ -39,13 +44,8 @@ def open_listener(host: str, port: int) -> socket.socket:
 
     Port 0 picks a free one.
     """
-    try:
-        [(family, _, _, _, address), *_] = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        listener = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
-        raise ConfigError(f"{host}:{port} is no address to listen on: {error}") from error
+    family, address = _resolve(host, port)
+    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setblocking(False)
@@ -57,7 +57,31 @@ def open_listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-def url_of(listener: socket.socket, scheme: str, path: str = "") -> str:
+def open_reactor_listener(host: str, port: int, *, reuse_port: bool = False) -> ReactorListener:
+    """The same for the core's reactor. ``reuse_port`` lets other processes listen there too."""
+    from otp_server.core import ReactorListener  # noqa: PLC0415 - Linux only
+
+    _, address = _resolve(host, port)
+    try:
+        return ReactorListener(address[0], port, backlog=BACKLOG, reuse_port=reuse_port)
+    except (OSError, ValueError) as error:
+        number = error.errno if isinstance(error, OSError) else None
+        why = error if number is None else os.strerror(number)
+        raise ConfigError(f"cannot listen on {host}:{port}: {why}") from error
+
+
+def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
+    """The first address of a name."""
+    try:
+        [(family, _, _, _, address), *_] = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as error:
+        raise ConfigError(f"{host}:{port} is no address to listen on: {error}") from error
+    return family, (str(address[0]), port)
+
+
+def url_of(listener: socket.socket | ReactorListener, scheme: str, path: str = "") -> str:
     """Where a listener can be reached, as a URL."""
     host, port = listener.getsockname()[:2]
     return f"{scheme}://[{host}]:{port}{path}" if ":" in host else f"{scheme}://{host}:{port}{path}"

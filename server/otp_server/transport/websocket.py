@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import trio
@@ -24,7 +23,8 @@ from wsproto.utilities import ProtocolError
 from otp_server.core import FrameDecoder
 from otp_server.errors import ErrorKind
 from otp_server.telemetry import get_logger
-from otp_server.transport.guard import GuardedStream, GuardLimits
+from otp_server.transport.guard import GuardedStream
+from otp_server.transport.options import OUTBOX_BYTES_MAX, LinkOptions
 from otp_server.transport.seam import Upgrade
 
 if TYPE_CHECKING:
@@ -33,25 +33,11 @@ if TYPE_CHECKING:
     from otp_server.telemetry import Metrics
     from otp_server.transport.seam import FaceSide
 
-OUTBOX_BYTES_MAX = 65_536
+__all__ = ["OUTBOX_BYTES_MAX", "LinkOptions", "WebSocketTransport", "peer_of"]
+
 _RECEIVE_BYTES = 4096
 
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class LinkOptions:
-    """How connections are kept. Times in seconds."""
-
-    path: str
-    frame_bytes_max: int
-    connections_max: int
-    ping_interval_s: float
-    ping_misses: int
-    upgrade_s: float = 5.0
-    frame_s: float = 10.0
-    close_s: float = 2.0
-    guard: GuardLimits = field(default_factory=GuardLimits)
 
 
 class _Link:

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,21 @@ def test_the_defaults_are_fit_for_both_profiles() -> None:
     assert check_config(changed(server__profile="production")) == []
 
 
-def test_the_native_transport_is_not_here_yet() -> None:
+def test_the_native_transport_needs_linux(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check_config(changed(device__transport="native")) == []
+    monkeypatch.setattr(sys, "platform", "darwin")
     finding = only(device__transport="native")
-    assert f"{finding.reason}; {finding.mend}" == (
-        "the native transport is not in this version yet; use trio-websocket"
-    )
+    assert (finding.where, finding.mend) == ("device.transport", "use trio-websocket")
+
+
+def test_the_native_transport_speaks_no_tls(tmp_path: Path) -> None:
+    pem = tmp_path / "a.pem"
+    pem.write_text("")
+    tls = {"device__tls_certificate": str(pem), "device__tls_key": str(pem)}
+    finding = only(device__transport="native", **tls)
+    assert finding.where == "device.transport"
+    assert finding.reason == "the native transport does not speak TLS"
+    assert check_config(changed(device__transport="trio-websocket", **tls)) == []
 
 
 def test_the_longest_code_is_not_shorter_than_the_shortest() -> None:
@@ -78,15 +89,16 @@ def test_any_number_of_listeners_on_port_0() -> None:
 def test_tls_files_come_in_pairs_and_can_be_read(section: str, tmp_path: Path) -> None:
     here, there = tmp_path / "a.pem", tmp_path / "b.pem"
     here.write_text("")
-    finding = only(**{f"{section}__tls_certificate": str(here)})
+    speaks = {"device__transport": "trio-websocket"}
+    finding = only(**speaks, **{f"{section}__tls_certificate": str(here)})
     assert (finding.where, finding.mend) == (f"{section}.tls_key", "give both or neither")
-    finding = only(**{f"{section}__tls_key": str(here)})
+    finding = only(**speaks, **{f"{section}__tls_key": str(here)})
     assert finding.where == f"{section}.tls_certificate"
     pair = {f"{section}__tls_certificate": str(here), f"{section}__tls_key": str(there)}
-    finding = only(**pair)
+    finding = only(**speaks, **pair)
     assert (finding.where, finding.reason) == (f"{section}.tls_key", f"{there} cannot be read")
     there.write_text("")
-    assert check_config(changed(**pair)) == []
+    assert check_config(changed(**speaks, **pair)) == []
 
 
 def test_production_refuses_the_memory_store() -> None:
@@ -100,7 +112,10 @@ def test_production_refuses_the_memory_store() -> None:
 def test_production_refuses_open_listeners_without_tls(section: str, tmp_path: Path) -> None:
     pem = tmp_path / "a.pem"
     pem.write_text("")
-    values: dict[str, object] = {f"{section}__listen": Endpoint("0.0.0.0", 1)}  # noqa: S104 - refused
+    values: dict[str, object] = {
+        f"{section}__listen": Endpoint("0.0.0.0", 1),  # noqa: S104 - refused
+        "device__transport": "trio-websocket",
+    }
     assert check_config(changed(**values)) == []
     values["server__profile"] = "production"
     finding = only(**values)
@@ -121,12 +136,13 @@ def test_all_findings_at_once() -> None:
     config = changed(
         server__profile="production",
         store__url="memory:",
-        device__transport="native",
+        device__code_length=9,
+        device__code_length_max=8,
         device__listen=EVERYWHERE,
         http__listen=EVERYWHERE,
     )
     assert [finding.where for finding in check_config(config)] == [
-        "device.transport",
+        "device.code_length_max",
         "device.listen",
         "store.url",
         "device.listen",

@@ -21,7 +21,7 @@ DEFAULTS = {
     "server.log_level": "info",
     "device.listen": Endpoint("127.0.0.1", 8701),
     "device.path": "/ws/device",
-    "device.transport": "trio-websocket",
+    "device.transport": "native",
     "device.code_length": 6,
     "device.code_length_max": 10,
     "device.code_ttl_s": 300,

@@ -78,10 +78,10 @@ async def test_presence() -> None:
     assert world.presence.connected_since_ms("a") is None
     assert world.presence.arrived("a", 1) == [1]
     assert world.presence.arrived("a", 2) == [1, 2]
-    world.presence.left("a", 1)
-    world.presence.left("a", 1)
+    world.presence.left(1)
+    world.presence.left(1)
     assert world.presence.connections_of("a") == [2]
-    world.presence.left("a", 2)
+    world.presence.left(2)
     assert world.presence.connections_of("a") == []
     assert world.presence.connected_since_ms("a") is None
 

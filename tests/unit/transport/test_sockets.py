@@ -15,6 +15,7 @@ from otp_server.transport.sockets import (
     TlsFiles,
     connections_possible,
     open_listener,
+    open_reactor_listener,
     raise_descriptor_limit,
     url_of,
 )
@@ -86,3 +87,24 @@ def test_tls_files_that_cannot_be_used_are_named(tmp_path: Path, content: str | 
         file.write_text(content)
     with pytest.raises(ConfigError, match=r"certificate\.pem"):
         TlsFiles(str(file), str(file)).context()
+
+
+def test_the_reactors_listener_is_one_like_others(listener: socket.socket) -> None:
+    opened = open_reactor_listener("localhost", 0)
+    port = opened.getsockname()[1]
+    assert url_of(opened, "ws") == f"ws://127.0.0.1:{port}"
+    with socket.create_connection(("127.0.0.1", port), timeout=5):
+        pass
+    taken = listener.getsockname()[1]
+    with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1:{taken}: Address already"):
+        open_reactor_listener("127.0.0.1", taken)
+    opened.close()
+    opened.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        opened.getsockname()
+
+
+def test_several_processes_may_share_a_port() -> None:
+    first = open_reactor_listener("127.0.0.1", 0, reuse_port=True)
+    second = open_reactor_listener("127.0.0.1", first.getsockname()[1], reuse_port=True)
+    assert first.getsockname() == second.getsockname()

@@ -7,7 +7,7 @@ rules are ``proto/device-frames.md``; every frame is authorised anew (requiremen
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ from otp_server.errors import ErrorKind, StoreUnavailable, WireError
 from otp_server.telemetry import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from otp_server.domain.address import Network
     from otp_server.domain.device import Device
@@ -85,7 +85,6 @@ class DeviceFace:
         self._metrics = metrics
         self._links: LinkSide | None = None
         self._sessions: dict[int, Session] = {}
-        self._by_address: Counter[str] = Counter()
         self._queue = IssueQueue(
             services.issue, self._answer, answer_s=options.answer_s, metrics=metrics
         )
@@ -127,11 +126,11 @@ class DeviceFace:
         Cancellation: then none of them came in.
         """
         sessions = [Session(upgrade.connection, self._address_key(upgrade)) for upgrade in upgrades]
-        for session in sessions:
-            self._by_address[session.address_key] += 1  # taken before the wait, given back after
+        # Held before the wait, released after it or when the connection is gone.
+        crowds = [self._services.presence.hold(session.address_key) for session in sessions]
         verdicts: list[ErrorKind | None] = [ErrorKind.INTERNAL] * len(upgrades)
         try:
-            looks = [self._first_look(*pair) for pair in zip(upgrades, sessions, strict=True)]
+            looks = [self._first_look(*pair) for pair in zip(upgrades, crowds, strict=True)]
             known = await self._devices_of([token for _, token in looks if token is not None])
             for n, (refusal, token) in enumerate(looks):
                 verdicts[n] = refusal
@@ -142,7 +141,7 @@ class DeviceFace:
                 if verdict is None:
                     self._enter(session)
                 else:
-                    self._leave_address(session)
+                    self._services.presence.release(session.address_key)
         return verdicts
 
     async def _devices_of(self, tokens: Sequence[str]) -> Iterator[Device | ErrorKind | None]:
@@ -165,28 +164,26 @@ class DeviceFace:
         session.device_id = found.device_id
         return None
 
-    def closed(self, connections: Sequence[int]) -> None:
+    def closed(self, connections: Iterable[int]) -> None:
         """Forget connections that are gone."""
         for connection in connections:
             session = self._sessions.pop(connection, None)
+            known = self._services.presence.left(connection)
             if session is None:
                 continue
-            self._leave_address(session)
-            if session.device_id:
-                self._services.presence.left(session.device_id, connection)
+            if not known:
+                self._services.presence.release(session.address_key)
             if session.challenge_id is not None:
                 self._void(session.challenge_id)
 
-    def _first_look(
-        self, upgrade: Upgrade, session: Session
-    ) -> tuple[ErrorKind | None, str | None]:
+    def _first_look(self, upgrade: Upgrade, of_address: int) -> tuple[ErrorKind | None, str | None]:
         """What can be decided without the store: a refusal, or the token to check, or neither."""
         if self._draining:
             return ErrorKind.DRAINING, None
         for origin in upgrade.header(b"origin"):
             if origin not in self._options.allowed_origins:
                 return ErrorKind.FORBIDDEN_ORIGIN, None
-        if self._by_address[session.address_key] > self._options.connections_per_address:
+        if of_address > self._options.connections_per_address:
             return ErrorKind.OVERLOADED, None
         credentials = upgrade.header(b"authorization")
         if not credentials:
@@ -201,21 +198,18 @@ class DeviceFace:
         return address_key(client_address(upgrade.peer, forwarded, self._options.trusted_proxies))
 
     def _enter(self, session: Session) -> None:
-        self._sessions[session.connection] = session
         if session.standing is Standing.KNOWN:
             self._note_presence(session)
         else:
+            self._sessions[session.connection] = session
             self._unknown.append((trio.current_time() + self._options.auth_s, session))
             self._unknown_wake.set()
 
-    def _leave_address(self, session: Session) -> None:
-        self._by_address[session.address_key] -= 1
-        if not self._by_address[session.address_key]:
-            del self._by_address[session.address_key]
-
     def _note_presence(self, session: Session) -> None:
         """Enter the device's connection; the newest stay, the oldest go."""
-        held = self._services.presence.arrived(session.device_id, session.connection)
+        held = self._services.presence.arrived(
+            session.device_id, session.connection, session.address_key
+        )
         too_many = held[: -self._options.connections_per_device]
         self._close([(connection, ErrorKind.REPLACED) for connection in too_many])
 
@@ -226,10 +220,10 @@ class DeviceFace:
 
     # --- frames ---------------------------------------------------------------------------
 
-    def received(self, frames: Sequence[tuple[int, Frame]]) -> None:
+    def received(self, frames: Iterable[tuple[int, Frame]]) -> None:
         """Frames, in the order they came on each connection. Never blocks."""
         for connection, frame in frames:
-            session = self._sessions.get(connection)
+            session = self._session_of(connection)
             if session is None:
                 continue
             match frame.type:
@@ -243,6 +237,15 @@ class DeviceFace:
                     self._metrics.frames.labels(kind="otp_response").inc()
                 case _:
                     self._metrics.frames.labels(kind="unknown").inc()
+
+    def _session_of(self, connection: int) -> Session | None:
+        """The session of an open connection; one that was idle is made anew, and not kept yet."""
+        session = self._sessions.get(connection)
+        if session is None:
+            device_id = self._services.presence.device_of(connection)
+            if device_id is not None:
+                session = Session(connection, "", Standing.KNOWN, device_id)
+        return session
 
     def _otp_request(self, session: Session, payload: bytes) -> None:
         match session.standing:
@@ -270,6 +273,7 @@ class DeviceFace:
         if slot is None:
             self._close([(session.connection, ErrorKind.FLOODED)])
             return
+        self._sessions[session.connection] = session  # until the answer has left
         request = Waiting(session.connection, session.device_id, slot)
         try:
             decode_otp_request(payload)
@@ -310,6 +314,8 @@ class DeviceFace:
         self._metrics.issues.labels(outcome=outcome).inc()
         request.slot.frame = encode_otp_error(outcome) if frame is None else frame
         self._send([(session.connection, ready) for ready in session.ready_frames()])
+        if session.is_idle:
+            self._sessions.pop(session.connection, None)
 
     # --- tokens in frames -----------------------------------------------------------------
 
@@ -348,6 +354,7 @@ class DeviceFace:
         if refusal is None:
             self._note_presence(session)
             held, session.held = session.held, []
+            del self._sessions[session.connection]
             for payload in held:
                 self._request(session, payload)
         elif session.held:

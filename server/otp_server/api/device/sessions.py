@@ -38,7 +38,10 @@ class Slot:
 
 @dataclass(slots=True)
 class Session:
-    """A connection: whose it is, and the answers it is owed."""
+    """A connection: whose it is, and the answers it is owed.
+
+    Kept while the device is not known or answers are owed; an idle connection has none.
+    """
 
     connection: int
     address_key: str
@@ -49,6 +52,11 @@ class Session:
     slots: deque[Slot] = field(default_factory=deque)
     challenge_id: bytes | None = None
     """The last code sent here, where codes end with their connection."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the presence service knows all there is to know."""
+        return self.standing is Standing.KNOWN and not self.slots and self.challenge_id is None
 
     def take_slot(self, now: float) -> Slot | None:
         """The next answer's place; None when too many are owed."""
