@@ -36,7 +36,8 @@ demo: build ## Beside a running server: one device, one app, step by step
 test: test-rust test-python ## Run every test
 
 test-rust: build
-	cargo test -q --locked --no-default-features --release
+	cargo test --locked --no-default-features --release > target/tests.log 2>&1 || { cat target/tests.log; exit 1; }
+	@awk '/^test result:/ {n += $$4} END {print "passed by kind: rust " n}' target/tests.log
 
 test-python: build
 	$(BIN)/python -m pytest

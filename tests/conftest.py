@@ -30,7 +30,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     kinds = Counter(
         report.nodeid.split("/")[1]
         for report in terminalreporter.stats.get("passed", [])
-        if report.nodeid.count("/") > 1 or "/" in report.nodeid
+        if "/" in report.nodeid
     )
     line = "  ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
     terminalreporter.write_line(f"passed by kind: {line}")

@@ -6,6 +6,7 @@ The map, top to bottom; each layer imports only those below it (import-linter ke
     cli          the commands; the only module that exits
     simulator    simulated devices and the demonstration: a client, it speaks only the wire
     app          the composition root: builds everything once, runs it, drains it
+    registry     the device registry without a server, for the commands
     config       the configuration file, the environment, the keys
     api          the faces: ``api.device`` (WebSocket and HTTP), ``api.ops``
     transport    moves bytes: device WebSockets, HTTP listeners   | stores: memory, sqlite

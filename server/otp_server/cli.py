@@ -19,23 +19,22 @@ import msgspec
 import trio
 from cyclopts import App, Parameter
 
-from otp_server.app import Server, device_service
-from otp_server.clock import SteadyClock
+from otp_server.app import Server
 from otp_server.config import (
-    Config,
     ensure_data_dir,
     load_config,
     render_default_config,
     resolve_keys,
 )
 from otp_server.errors import OtpServerError
+from otp_server.registry import is_installed, open_registry
 from otp_server.simulator.load import LoadOptions, read_tokens, simulate_load
-from otp_server.stores import open_store
-from otp_server.telemetry import configure_logging
+from otp_server.telemetry import configure_logging, get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from otp_server.config import Config
     from otp_server.domain.device import Device
     from otp_server.services.devices import DeviceService
 
@@ -68,6 +67,11 @@ def serve(*, config: ConfigFile = None) -> None:
     """Run the server until SIGTERM or SIGINT; a second signal ends it at once."""
     loaded = load_config(config, os.environ)
     configure_logging(loaded.server.log_level)
+    if loaded.server.profile == "production" and not loaded.ops.listen.is_loopback:
+        get_logger(__name__).warning(
+            "the ops listener asks nobody who they are: keep it inside",
+            listen=str(loaded.ops.listen),
+        )
     ensure_data_dir(loaded.server.data_dir)
     keys = resolve_keys(loaded)
     server = Server(loaded, keys)
@@ -104,16 +108,19 @@ def _announce(line: str) -> None:
 
 
 @app.command(name="default-config")
-def default_config() -> None:
-    """Print the commented default configuration."""
+def default_config(*, config: ConfigFile = None) -> None:  # noqa: ARG001 - every verb takes it
+    """Print the commented default configuration, whatever ``--config`` says."""
     print(render_default_config(), end="")
 
 
 @app.command(name="check-config")
 def check_config(*, config: ConfigFile = None, json: AsJson = False) -> None:
-    """Name every wrong key with its path, and say which keys the server would use."""
+    """Name every wrong key with its path, and say which keys the server would use; write nothing.
+
+    A purpose without keys gets one when the development profile starts.
+    """
     loaded = load_config(config, os.environ)
-    keys = resolve_keys(loaded)
+    keys = resolve_keys(loaded, make=False)
     ids = {
         "code": [key_id for key_id, _ in keys.code],
         "token": [key_id for key_id, _ in keys.token],
@@ -139,7 +146,7 @@ def device_add(
     json: AsJson = False,
 ) -> None:
     """Register a device and print its token, which is shown only this once."""
-    device, token = _with_devices(config, lambda devices: devices.add(id, name))
+    device, token = _with_devices(config, lambda devices: devices.add(id, name), new=True)
     answer = {"device_id": device.device_id, "token": token, "device_key": device.device_key}
     _print(
         answer, json, f"device {device.device_id}\ntoken  {token}\n(the token is not shown again)"
@@ -149,7 +156,7 @@ def device_add(
 @device_app.command(name="list")
 def device_list(*, config: ConfigFile = None, json: AsJson = False) -> None:
     """Print every device, revoked ones too."""
-    found = _with_devices(config, lambda devices: devices.list_all())
+    found = _with_devices(config, lambda devices: devices.list_all(), new=False)
     rows = [_row(device) for device in found]
     lines = [f"{'DEVICE':40} {'STATE':8} {'DEVICE KEY':32} NAME"]
     lines += [
@@ -174,7 +181,7 @@ def _row(device: Device) -> dict[str, Any]:
 @device_app.command(name="revoke")
 def device_revoke(device_id: str, /, *, config: ConfigFile = None, json: AsJson = False) -> None:
     """Revoke a device for ever: its code ends at once, its socket closes within a second."""
-    if not _with_devices(config, lambda devices: devices.revoke(device_id)):
+    if not _with_devices(config, lambda devices: devices.revoke(device_id), new=False):
         raise OtpServerError(f"there is no device {device_id!r}: see otp-server device list")
     _print({"device_id": device_id, "revoked": True}, json, f"device {device_id} is revoked")
 
@@ -182,31 +189,36 @@ def device_revoke(device_id: str, /, *, config: ConfigFile = None, json: AsJson 
 @org_app.command(name="add")
 def org_add(name: str, /, *, config: ConfigFile = None, json: AsJson = False) -> None:
     """Register an organisation and print its key, which is shown only this once."""
-    organisation, org_key = _with_devices(config, lambda devices: devices.add_organisation(name))
+    organisation, org_key = _with_devices(
+        config, lambda devices: devices.add_organisation(name), new=True
+    )
     answer = {"org_key": org_key, "org_id": organisation.org_id}
     _print(answer, json, f"organisation {name}\nkey {org_key}\n(the key is not shown again)")
 
 
-def _with_devices(config: Path | None, use: Callable[[DeviceService], Awaitable[T]]) -> T:
-    """Open the installation's store, use its device registry, close it."""
+def _with_devices(
+    config: Path | None, use: Callable[[DeviceService], Awaitable[T]], *, new: bool
+) -> T:
+    """Open the installation's device registry, use it, close it.
+
+    ``new`` lets the command be the first of an installation; otherwise one must be there, so that
+    a command in the wrong folder does not make an empty one and answer from it.
+    """
     loaded = load_config(config, os.environ)
     configure_logging("warning")
+    if not is_installed(loaded):
+        where = loaded.server.data_dir
+        if not new:
+            raise OtpServerError(
+                f"there is no installation in {where}: name its --config, or start it once"
+            )
+        print(f"otp-server: a new installation in {where}", file=sys.stderr)
     return trio.run(_use_devices, loaded, use)
 
 
 async def _use_devices(config: Config, use: Callable[[DeviceService], Awaitable[T]]) -> T:
-    if config.database is None:
-        raise OtpServerError(
-            "the memory store lives inside the server process: set store.url to sqlite:FILE"
-        )
-    ensure_data_dir(config.server.data_dir)
-    keys = resolve_keys(config)
-    store = await open_store(config.store.url, config.server.data_dir)
-    try:
-        return await use(device_service(keys, store, SteadyClock()))
-    finally:
-        with trio.CancelScope(shield=True):
-            await store.aclose()
+    async with open_registry(config) as devices:
+        return await use(devices)
 
 
 # --- simulated devices --------------------------------------------------------------------------
@@ -232,7 +244,7 @@ def simulate(  # noqa: PLR0913 - each argument is a flag
     if tokens is not None:
         report = trio.run(run, read_tokens(tokens, devices))
     else:
-        report = _with_devices(config, partial(_simulate_new, run, devices))
+        report = _with_devices(config, partial(_simulate_new, run, devices), new=False)
     _print(msgspec.to_builtins(report), json, report.as_text())
 
 

@@ -49,7 +49,3 @@ class SteadyClock:
         lean_max = int(elapsed * SLEW)
         self._now_ns += max(-lean_max, min(lean_max, self._wall_ns() - self._now_ns))
         return self._now_ns // _NS_PER_MS
-
-    def wall_offset_ms(self) -> int:
-        """How far the wall clock stands from this one now; large after somebody set it."""
-        return (self._wall_ns() - self._now_ns) // _NS_PER_MS

@@ -9,7 +9,7 @@
     ├── LimiterFull          a bounded table has no room for one more key
     └── StoreError           the store did not do it
         ├── StoreUnavailable   it cannot be reached or written now; nothing was changed
-        ├── StoreTooOld        its schema is from a newer program
+        ├── StoreTooNew        its schema is from a newer program
         └── AlreadyExists      a name or key that must be unique is taken
 
 A refusal of a passcode is a value (:mod:`otp_server.domain.outcome`), not an exception: services
@@ -123,11 +123,11 @@ class StoreError(OtpServerError):
 class StoreUnavailable(StoreError):
     """The store cannot be reached or written now (disk full, read-only, locked); retry later.
 
-    Nothing of the failed call was applied.
+    Nothing of the failed call was applied, except where a cut connection leaves it unknown.
     """
 
 
-class StoreTooOld(StoreError):
+class StoreTooNew(StoreError):
     """The database was written by a newer otp-server; the message names both schema numbers."""
 
 

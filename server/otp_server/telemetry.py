@@ -29,10 +29,12 @@ _SECRET_SHAPES = re.compile(
     r"|[\w.:-]*-[12]-[0-9a-f]{16,}"  # a device token
     r"|\b(?:[A-Za-z0-9+/_-]{40,})={0,2}"  # any long random text: keys, organisation keys
     r"|(?i:bearer)\s+\S+"
-    r"|(?<![\w.:-])\d(?:[ -]?\d){4,11}(?![\w:-])"  # a code, with or without gaps
+    r"|(?<!\w)\d(?:[ \u2010-\u2015\u2212-]?\d){5,11}(?!\w)"  # a code, with or without gaps
     r"|[\w.+-]+@[\w-]+\.[\w.-]+"  # a mail address
     r"|\+\d[\d ()-]{6,}\d"  # a phone number
 )
+_PLACE = re.compile(r"[ |+-]*File \"")
+"""A traceback's line that names a file: long paths are no keys."""
 _OPEN_NAMES = frozenset({"event", "timestamp", "level", "logger"})
 """Names whose values are never secrets by name; their text is still searched for shapes."""
 _IDENTIFIERS = frozenset({"timestamp", "device_id", "url", "path"})
@@ -48,7 +50,10 @@ def _hide(name: str, value: object) -> object:
 
 
 def _shown(text: str) -> str:
-    return _SECRET_SHAPES.sub(HIDDEN, text)
+    return "".join(
+        line if _PLACE.match(line) else _SECRET_SHAPES.sub(HIDDEN, line)
+        for line in text.splitlines(keepends=True)
+    )
 
 
 def _hide_shapes(value: object) -> object:
@@ -102,7 +107,7 @@ def configure_logging(level: str, stream: TextIO | None = None) -> None:
     root.handlers = [handler]
     root.setLevel(level.upper())
     for chatty in ("trio-websocket", "hypercorn.access", "quart.serving"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+        logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.stdlib.BoundLogger,

@@ -37,6 +37,11 @@ def device(n: int, *, at: int = 0, org_id: int | None = None) -> Device:
     )
 
 
+def key_of(organisation: str) -> bytes:
+    """The stored form of an organisation's key."""
+    return organisation.encode().ljust(32, b".")
+
+
 def digest(n: int) -> bytes:
     return n.to_bytes(32, "big")
 

@@ -18,6 +18,7 @@ from tests.contracts.samples import (
     digest,
     find,
     guess,
+    key_of,
     new_code,
     state_of,
 )
@@ -157,7 +158,7 @@ async def test_a_confirmed_code_frees_its_digest_and_its_device(store: Store) ->
 
 async def test_an_organisation_links_the_device_it_confirms(store: Store) -> None:
     await add_devices(store, 1)
-    org_id = await store.add_organisation("acme", 0)
+    org_id = await store.add_organisation("acme", key_of("acme"), 0)
     for n in (1, 2):
         await store.issue_device_codes([new_code(n, 0, [[n]])])
         linked = replace(device(0), org_id=org_id)
@@ -169,8 +170,8 @@ async def test_an_organisation_links_the_device_it_confirms(store: Store) -> Non
 
 async def test_a_device_linked_elsewhere_keeps_its_code_and_its_link(store: Store) -> None:
     await add_devices(store, 1)
-    mine = await store.add_organisation("mine", 0)
-    other = await store.add_organisation("other", 0)
+    mine = await store.add_organisation("mine", key_of("mine"), 0)
+    other = await store.add_organisation("other", key_of("other"), 0)
     await store.issue_device_codes([new_code(1, 0, [[1]])])
     await store.accept_device_codes([accept(1, org_id=mine)])
     await store.issue_device_codes([new_code(2, 0, [[2]])])
@@ -185,8 +186,8 @@ async def test_a_device_linked_elsewhere_keeps_its_code_and_its_link(store: Stor
 
 async def test_a_dead_code_of_a_device_linked_elsewhere_is_not_live(store: Store) -> None:
     await add_devices(store, 1)
-    mine = await store.add_organisation("mine", 0)
-    other = await store.add_organisation("other", 0)
+    mine = await store.add_organisation("mine", key_of("mine"), 0)
+    other = await store.add_organisation("other", key_of("other"), 0)
     await store.issue_device_codes([new_code(1, 0, [[1]])])
     await store.accept_device_codes([accept(1, org_id=mine)])
     assert await store.accept_device_codes([accept(1, org_id=other)]) == [NOT_LIVE]

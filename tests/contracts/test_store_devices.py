@@ -11,7 +11,7 @@ import trio
 from otp_server.domain.device import Organisation
 from otp_server.errors import AlreadyExists
 from otp_server.services.ports import AcceptRefusal, IssueRefusal
-from tests.contracts.samples import accept, add_devices, device, new_code, state_of
+from tests.contracts.samples import accept, add_devices, device, key_of, new_code, state_of
 
 if TYPE_CHECKING:
     from otp_server.services.ports import Store
@@ -25,7 +25,7 @@ async def test_devices_come_in_the_order_asked(store: Store) -> None:
 
 
 async def test_a_device_keeps_every_field(store: Store) -> None:
-    org_id = await store.add_organisation("acme", 1)
+    org_id = await store.add_organisation("acme", key_of("acme"), 1)
     stored = replace(device(7, at=5, org_id=org_id), revoked_at_ms=9)
     await store.add_device(stored)
     assert await store.get_devices(["device-7"]) == [stored]
@@ -109,22 +109,16 @@ async def test_the_feed_gives_each_revocation_once_to_each_follower(store: Store
     assert (late, seen) == (second, ["device-2", "device-0", "device-3"])
 
 
-async def test_an_organisation_shows_once_it_has_a_key(store: Store) -> None:
-    org_id = await store.add_organisation("acme", 3)
-    assert await store.get_organisation(org_id) is None
-    await store.set_organisation_key(org_id, b"k" * 32)
-    assert await store.get_organisation(org_id) == Organisation(org_id, "acme", b"k" * 32, 3)
-    await store.set_organisation_key(org_id, b"n" * 32)
-    assert await store.get_organisation(org_id) == Organisation(org_id, "acme", b"n" * 32, 3)
-
-
-async def test_an_organisation_that_is_not_there(store: Store) -> None:
-    await store.set_organisation_key(17, b"k" * 32)
-    assert await store.get_organisation(17) is None
+async def test_an_organisation_is_found_by_its_key(store: Store) -> None:
+    org_id = await store.add_organisation("acme", key_of("acme"), 3)
+    assert await store.find_organisation(key_of("acme")) == Organisation(
+        org_id, "acme", key_of("acme"), 3
+    )
+    assert await store.find_organisation(key_of("nobody")) is None
 
 
 async def test_organisations_have_their_own_names_and_ids(store: Store) -> None:
-    first = await store.add_organisation("acme", 1)
+    first = await store.add_organisation("acme", key_of("acme"), 1)
     with pytest.raises(AlreadyExists, match="acme"):
-        await store.add_organisation("acme", 2)
-    assert await store.add_organisation("other", 2) != first
+        await store.add_organisation("acme", key_of("acme"), 2)
+    assert await store.add_organisation("other", key_of("other"), 2) != first

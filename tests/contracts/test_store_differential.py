@@ -16,7 +16,17 @@ from hypothesis import strategies as st
 
 from otp_server.errors import OtpServerError
 from otp_server.stores import open_store
-from tests.contracts.samples import TTL, accept, challenge, device, digest, find, guess, new_code
+from tests.contracts.samples import (
+    TTL,
+    accept,
+    challenge,
+    device,
+    digest,
+    find,
+    guess,
+    key_of,
+    new_code,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +97,9 @@ async def play(store: Store, step: Step, serial: int) -> object:  # noqa: C901, 
 
 async def answers(store: Store, history: Sequence[Step]) -> list[object]:
     """What it says to each step, and what it holds in the end."""
-    seen: list[object] = [await store.add_organisation(f"org {n}", n) for n in range(ORGS)]
+    seen: list[object] = [
+        await store.add_organisation(f"org {n}", key_of(str(n)), n) for n in range(ORGS)
+    ]
     seen += [await store.add_device(device(n, at=n)) for n in range(2)]
     for serial, each in enumerate(history, start=1):
         try:

@@ -18,6 +18,7 @@ from tests.contracts.samples import (
     digest,
     find,
     guess,
+    key_of,
     new_code,
     state_of,
 )
@@ -33,9 +34,8 @@ CALLS: list[Callable[[Store], Awaitable[object]]] = [
     lambda store: store.list_devices(),
     lambda store: store.revoke_device("device-0", 1),
     lambda store: store.revocations_since(0),
-    lambda store: store.add_organisation("acme", 0),
-    lambda store: store.set_organisation_key(1, b"k" * 32),
-    lambda store: store.get_organisation(1),
+    lambda store: store.add_organisation("acme", key_of("acme"), 0),
+    lambda store: store.find_organisation(key_of("acme")),
     lambda store: store.issue_device_codes([new_code(1, 0, [[1]])]),
     lambda store: store.void_device_codes([challenge(0)], 0),
     lambda store: store.live_device_codes(0),
@@ -96,14 +96,15 @@ async def test_a_cancelled_call_is_not_applied(
 ) -> None:
     """Cancelled before it began: the one case in which every store must know."""
     await add_devices(store, 1)
-    org_id = await store.add_organisation("org", 0)
+    await store.add_organisation("org", key_of("org"), 0)
     await store.issue_device_codes([new_code(0, 0, [[0]])])
 
     async def everything() -> list[object]:
         return [
             await store.list_devices(),
             await store.revocations_since(0),
-            await store.get_organisation(org_id),
+            await store.find_organisation(key_of("org")),
+            await store.find_organisation(key_of("acme")),
             await store.live_device_codes(0),
             await store.guesses_since(-1),
             await store.guesses_since(-(10**9)),

@@ -67,8 +67,18 @@ def test_device_add_for_people(installation: ServerProcess) -> None:
     assert "not shown again" in done.stdout
 
 
+def test_a_command_in_the_wrong_folder_makes_no_installation(installation: ServerProcess) -> None:
+    for words in (["device", "list"], ["device", "revoke", "lamp"]):
+        said = refused(run(*words, "--config", str(installation.config)))
+        assert f"no installation in {installation.data_dir}" in said
+    assert not installation.data_dir.exists()
+    done = run("device", "add", "--config", str(installation.config))
+    assert f"a new installation in {installation.data_dir}" in done.stderr
+    done = run("device", "add", "--config", str(installation.config))
+    assert done.stderr == ""
+
+
 def test_device_list_shows_all_but_tokens(installation: ServerProcess) -> None:
-    assert installation.cli("device", "list") == {"devices": []}
     lamp = installation.cli("device", "add", "--id", "lamp", "--name", "Lamp")
     door = installation.cli("device", "add", "--id", "door")
     installation.cli("device", "revoke", "door")
@@ -103,6 +113,7 @@ def test_an_id_that_is_none_is_refused(installation: ServerProcess, device_id: s
 
 
 def test_an_unknown_device_cannot_be_revoked(installation: ServerProcess) -> None:
+    installation.cli("device", "add")
     said = refused(run("device", "revoke", "nobody", "--config", str(installation.config)))
     assert "'nobody'" in said
     assert "device list" in said
@@ -169,6 +180,10 @@ def test_the_default_configuration_is_good_and_is_the_default(tmp_path: Path) ->
     assert set(answer) == {"profile", "data_dir", "keys"}
     assert answer["profile"] == "development"
     assert answer["data_dir"] == str(tmp_path / "otp-data")
+    assert answer["keys"] == {"code": [], "token": [], "device_key": []}
+    assert not (tmp_path / "otp-data").exists()  # a check writes nothing
+    run("device", "add", "--config", str(file))
+    answer = json.loads(run("check-config", "--config", str(file), "--json").stdout)
     assert {name: len(ids) for name, ids in answer["keys"].items()} == {
         "code": 1,
         "token": 1,
@@ -314,6 +329,7 @@ def test_simulate_for_people(running_server: ServerProcess) -> None:
 
 
 def test_simulate_against_nobody(installation: ServerProcess) -> None:
+    installation.cli("device", "add")
     words = ("--url", "ws://127.0.0.1:1/ws/device", "--devices", "2", "--duration", "1")
     said = refused(run("simulate", *words, "--config", str(installation.config)))
     assert "cannot connect to ws://127.0.0.1:1/ws/device" in said

@@ -103,7 +103,9 @@ def test_no_unsafe_in_our_rust() -> None:
 def test_the_readme_fits_and_ci_runs_its_command() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= README_LINES_MAX
     assert "make test" in (ROOT / "README.md").read_text()
-    assert "\nmake test\n" in (ROOT / ".ci" / "run").read_text()
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert "\nmake test\n" in ci
+    assert "export CI=true" in ci  # foreign clients are never skipped there
 
 
 def test_every_package_says_what_it_holds() -> None:

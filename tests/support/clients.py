@@ -13,11 +13,9 @@ import httpx2
 import trio
 from trio_websocket import wrap_client_stream
 
-from otp_server.app import device_service
-from otp_server.clock import SteadyClock
-from otp_server.config import ensure_data_dir, load_config, resolve_keys
+from otp_server.config import load_config
+from otp_server.registry import open_registry
 from otp_server.simulator.device import Answer, SimulatedDevice
-from otp_server.stores import open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,15 +46,9 @@ def register(config: Path, count: int) -> Registered:
 async def register_in_trio(config: Path, count: int) -> Registered:
     """The same, for a test that is in Trio already."""
     loaded = load_config(config, {})
-    ensure_data_dir(loaded.server.data_dir)
-    keys = resolve_keys(loaded)
-    store = await open_store(loaded.store.url, loaded.server.data_dir)
-    try:
-        service = device_service(keys, store, SteadyClock())
+    async with open_registry(loaded) as service:
         added = [await service.add(f"device-{n:03}", "") for n in range(count)]
         _, org_key = await service.add_organisation("an app")
-    finally:
-        await store.aclose()
     return Registered(
         [(device.device_id, token) for device, token in added],
         {device.device_key: device.device_id for device, _ in added},

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from otp_server.app import device_service
-from otp_server.clock import SteadyClock
-from otp_server.config import load_config, resolve_keys
-from otp_server.stores import open_store
+from otp_server.config import load_config
+from otp_server.registry import open_registry
 
 if TYPE_CHECKING:
     from tests.support.server_process import ServerProcess
@@ -27,11 +25,6 @@ def add_devices(server: ServerProcess, count: int) -> list[LocalDevice]:
 
 
 async def _add(server: ServerProcess, count: int) -> list[LocalDevice]:
-    config = load_config(server.config, {})
-    store = await open_store(config.store.url, config.server.data_dir)
-    try:
-        devices = device_service(resolve_keys(config), store, SteadyClock())
+    async with open_registry(load_config(server.config, {})) as devices:
         added = [await devices.add(None, "test") for _ in range(count)]
-        return [LocalDevice(d.device_id, token, d.device_key) for d, token in added]
-    finally:
-        await store.aclose()
+    return [LocalDevice(d.device_id, token, d.device_key) for d, token in added]

@@ -6,6 +6,7 @@
     secret        keys of the installation; their repr shows ids only
     values        one value into its key's type, and the words for what was wanted
     environment   OTP_SERVER_<SECTION>__<KEY> and ..._FILE
+    limits        windows and the length rule, in the units of the core
     checks        what keys must hold between them, and what production refuses
     load          file, environment, defaults -> Config, or one error with every problem
     render        the commented default file
@@ -17,6 +18,7 @@
 
 from otp_server.config.endpoint import Endpoint
 from otp_server.config.keys import InstallationKeys, ensure_data_dir, resolve_keys
+from otp_server.config.limits import code_policy, windows_ms
 from otp_server.config.load import load_config
 from otp_server.config.problem import InvalidConfigError, Problem
 from otp_server.config.render import render_default_config
@@ -28,8 +30,10 @@ __all__ = [
     "InstallationKeys",
     "InvalidConfigError",
     "Problem",
+    "code_policy",
     "ensure_data_dir",
     "load_config",
     "render_default_config",
     "resolve_keys",
+    "windows_ms",
 ]

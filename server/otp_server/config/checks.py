@@ -7,15 +7,13 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from otp_server.config.limits import code_policy
 from otp_server.domain.address import parse_networks
-from otp_server.domain.policy import CodePolicy, failures_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from otp_server.config.schema import Config, DeviceSection, HttpSection
-
-_MS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +62,7 @@ def _device(config: Config) -> Iterator[Finding]:
             f"give a whole number from {device.code_length} to 12",
         )
         return
-    ttl_ms = device.code_ttl_s * _MS
-    windows = [(count, seconds * _MS) for count, seconds in config.confirm.in_all]
-    policy = CodePolicy(
-        device.code_length,
-        device.code_length_max,
-        ttl_ms,
-        device.guess_risk,
-        failures_in(windows, ttl_ms),
-    )
-    if policy.length_for({}, 1) is None:
+    if code_policy(config).length_for({}, 1) is None:
         yield Finding(
             (
                 "device.guess_risk",
@@ -131,6 +120,14 @@ def _production(config: Config) -> Iterator[Finding]:
             "the memory store forgets everything at exit; production refuses it",
             "give sqlite:FILE",
         )
+    for place, text in enumerate(config.http.trusted_proxies):
+        if text.strip().endswith("/0"):
+            yield Finding(
+                ("http.trusted_proxies", "server.profile"),
+                f"{text!r} is everybody: each peer could name the address it is limited by",
+                "name the proxies' own addresses",
+                f"[{place}]",
+            )
     for section, values in (("device", config.device), ("http", config.http)):
         # One file without the other is a problem of its own already.
         if values.listen.is_loopback or values.tls_certificate or values.tls_key:

@@ -73,8 +73,10 @@ def ensure_data_dir(path: Path) -> None:
     raise InvalidConfigError([failure])
 
 
-def resolve_keys(config: Config) -> InstallationKeys:
+def resolve_keys(config: Config, *, make: bool = True) -> InstallationKeys:
     """The keys of all purposes; in development the missing ones are made, in production never.
+
+    Without ``make`` nothing is written: a purpose whose keys would be made has none.
 
     Raises:
         InvalidConfigError: keys are missing, cannot be read or made, or are not fit for the
@@ -85,7 +87,7 @@ def resolve_keys(config: Config) -> InstallationKeys:
     for purpose in PURPOSES:
         keys: SecretKeys = getattr(config.keys, purpose)
         if not keys:
-            read = _read(config, purpose)
+            read = _read(config, purpose, make=make)
             if isinstance(read, Problem):
                 problems.append(read)
                 continue
@@ -98,13 +100,15 @@ def resolve_keys(config: Config) -> InstallationKeys:
     return InstallationKeys(**found)
 
 
-def _read(config: Config, purpose: str) -> SecretKeys | Problem:
+def _read(config: Config, purpose: str, *, make: bool) -> SecretKeys | Problem:
     """The keys in the data folder, made first where that is allowed."""
     path = f"keys.{purpose}"
     file = config.server.data_dir / "keys" / f"{purpose}.key"
     production = config.server.profile == "production"
     try:
         if not production and not file.exists():
+            if not make:
+                return SecretKeys()
             ensure_data_dir(config.server.data_dir)
             _make(file)
         text, mode = read_key_file(file)

@@ -8,7 +8,6 @@ carry enough entropy that one SHA-256 is a sufficient stored form; they are show
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 import secrets
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 DEVICE_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _TOKEN_KINDS = ("1", "2")
 _TOKEN_CHARACTERS_MAX = 256  # before anything is hashed; ours are at most 131
-_ORG_KEY_CHARACTERS_MAX = 128
+ORG_KEY_CHARACTERS_MAX = 128  # before anything is hashed; ours have 51
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +74,9 @@ def device_id_of_token(token: str) -> str | None:
     return device_id
 
 
-def new_org_key(org_id: int) -> str:
-    """A fresh organisation key: unpadded base64 of ``{org_id}:{uuid4}`` (contracts A6)."""
-    text = f"{org_id}:{uuid.uuid4()}"
-    return base64.b64encode(text.encode()).rstrip(b"=").decode()
-
-
-def org_id_of_key(org_key: str) -> int | None:
-    """The organisation a key claims to be of; None when it is no organisation key at all."""
-    if len(org_key) > _ORG_KEY_CHARACTERS_MAX or not org_key.isascii():
-        return None
-    try:
-        text = base64.b64decode(org_key + "=" * (-len(org_key) % 4), validate=True).decode("ascii")
-    except (binascii.Error, UnicodeDecodeError):
-        return None
-    digits, colon, _ = text.partition(":")
-    if not colon or not digits.isdigit() or len(digits) > 18:  # noqa: PLR2004 - fits in 63 bits
-        return None
-    return int(digits)
+def new_org_key() -> str:
+    """A fresh organisation key: unpadded base64 of ``1:{uuid4}``, as published ones (A6)."""
+    return base64.b64encode(f"1:{uuid.uuid4()}".encode()).rstrip(b"=").decode()
 
 
 def secret_digest(secret: str) -> bytes:

@@ -16,13 +16,13 @@ from mnemonic import Mnemonic
 
 from otp_server.domain.device import (
     DEVICE_ID,
+    ORG_KEY_CHARACTERS_MAX,
     Device,
     Organisation,
     device_id_of_token,
     new_device_id,
     new_device_token,
     new_org_key,
-    org_id_of_key,
     secret_digest,
 )
 from otp_server.errors import AlreadyExists, ConfigError
@@ -128,22 +128,16 @@ class DeviceService:
         if not name:
             raise ConfigError("an organisation needs a name")
         now_ms = self._clock.now_ms()
-        org_id = await self._store.add_organisation(name, now_ms)
-        org_key = new_org_key(org_id)
+        org_key = new_org_key()
         digest = secret_digest(org_key)
-        await self._store.set_organisation_key(org_id, digest)
+        org_id = await self._store.add_organisation(name, digest, now_ms)
         return Organisation(org_id, name, digest, now_ms), org_key
 
     async def organisation_of_key(self, org_key: str) -> Organisation | None:
         """The organisation a key belongs to, None for a wrong one. Raises StoreUnavailable."""
-        org_id = org_id_of_key(org_key)
-        if org_id is None:
+        if len(org_key) > ORG_KEY_CHARACTERS_MAX:
             return None
-        organisation = await self._store.get_organisation(org_id)
-        if organisation is None:
-            return None
-        right = hmac.compare_digest(organisation.key_digest, secret_digest(org_key))
-        return organisation if right else None
+        return await self._store.find_organisation(secret_digest(org_key))
 
 
 def _check_name(name: str) -> None:

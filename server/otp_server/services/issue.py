@@ -93,13 +93,13 @@ class IssueService:
                 break
             drawn = self._draw([device_ids[i] for i in waiting], length)
             try:
-                results = await self._store.issue_device_codes([d.item for d in drawn])
+                with self._live.issuing(length, len(waiting)):
+                    results = await self._store.issue_device_codes([d.item for d in drawn])
             except StoreUnavailable as error:
                 log.warning("codes not issued", count=len(waiting), why=str(error))
                 for i in waiting:
                     outcomes[i] = Refused(ErrorKind.UNAVAILABLE, Reason.STORE)
                 break
-            self._live.add(length, len(waiting))
             again: list[int] = []
             for i, made, result in zip(waiting, drawn, results, strict=True):
                 if result is IssueRefusal.NO_FREE_CANDIDATE:

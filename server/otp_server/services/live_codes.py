@@ -1,15 +1,22 @@
 """How many codes are live, by length: never too few (requirement 50).
 
-The store counts exactly, but not for every request: between two counts each issued code is added
-and none taken away, so the figure is an upper bound and the length rule errs to the safe side.
+The store counts exactly, but not for every request. Between two counts each code is added before
+its transaction begins and none is taken away, so the figure is an upper bound and the length rule
+errs to the safe side, however many requests run at once::
+
+    counted    by the store, once a second
+    added      transactions ended since the count began
+    in flight  transactions not ended: a count may have missed them
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from otp_server.services.ports import CodeStore
 
@@ -19,19 +26,25 @@ class LiveCodes:
 
     def __init__(self) -> None:
         self._counted: Mapping[int, int] = {}
-        self._added: dict[int, int] = {}
+        self._added: Counter[int] = Counter()
+        self._in_flight: Counter[int] = Counter()
 
     def by_length(self) -> dict[int, int]:
         """Live codes by length, at least as many as there are."""
-        lengths = self._counted.keys() | self._added.keys()
-        return {n: self._counted.get(n, 0) + self._added.get(n, 0) for n in lengths}
+        return dict(Counter(self._counted) + self._added + self._in_flight)
 
-    def add(self, length: int, count: int) -> None:
-        """``count`` codes may have been issued."""
-        self._added[length] = self._added.get(length, 0) + count
+    @contextmanager
+    def issuing(self, length: int, count: int) -> Iterator[None]:
+        """Around the transaction that may issue ``count`` codes."""
+        self._in_flight[length] += count
+        try:
+            yield
+        finally:  # however it ended: the next count will tell
+            self._in_flight[length] -= count
+            self._added[length] += count
 
     async def refresh(self, store: CodeStore, now_ms: int) -> None:
-        """Count again. What is issued while the count runs stays added."""
-        before = dict(self._added)
+        """Count again. What is added or in flight while the count runs stays."""
+        before = self._added.copy()
         self._counted = await store.live_device_codes(now_ms)
-        self._added = {n: c - before.get(n, 0) for n, c in self._added.items()}
+        self._added.subtract(before)

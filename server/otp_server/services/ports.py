@@ -94,14 +94,14 @@ class DeviceStore(Protocol):
     async def revocations_since(self, cursor: int) -> tuple[int, list[str]]:
         """The new cursor and the devices revoked after ``cursor``, by this or another process."""
 
-    async def add_organisation(self, name: str, created_at_ms: int) -> int:
-        """Store a new organisation without a key and give its id; AlreadyExists for the name."""
+    async def add_organisation(self, name: str, key_digest: bytes, created_at_ms: int) -> int:
+        """Store a new organisation with its key's stored form and give its id.
 
-    async def set_organisation_key(self, org_id: int, key_digest: bytes) -> None:
-        """Set or replace the stored form of its key; nothing happens when there is none."""
+        AlreadyExists for a taken name.
+        """
 
-    async def get_organisation(self, org_id: int) -> Organisation | None:
-        """The organisation, None when there is none or it has no key yet."""
+    async def find_organisation(self, key_digest: bytes) -> Organisation | None:
+        """The organisation whose key this is the stored form of; None when there is none."""
 
 
 class CodeStore(Protocol):
@@ -113,8 +113,8 @@ class CodeStore(Protocol):
         Gives the index of the candidate taken, or why none was. A code counts as live until its
         ``expires_at_ms``; an expired one in the way is ended. Uniqueness holds among all live
         codes, also between items of the batch. When no candidate is free the device's live code
-        is superseded all the same. AlreadyExists, and nothing issued, for a ``challenge_id`` used
-        before: try again with fresh ones.
+        stays. AlreadyExists, and nothing issued, for a ``challenge_id`` used before: try again
+        with fresh ones.
 
         Cancellation: the batch was not applied, or its codes are ended as void before any later
         call can see them. So a batch that missed its deadline may be tried again, and a code

@@ -92,4 +92,6 @@ class PresenceService:
                     revoked(devices)
             except StoreUnavailable as error:
                 log.warning("revocations not read", why=str(error))
+            except Exception:
+                log.exception("revocations not told")
             await trio.sleep(WATCH_INTERVAL_S)

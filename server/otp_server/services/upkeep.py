@@ -49,12 +49,16 @@ class Upkeep:
                 await self.count()
             except StoreUnavailable as error:
                 log.warning("upkeep skipped", why=str(error))
+            except Exception:
+                self.metrics.crashes.labels(where="upkeep").inc()
+                log.exception("upkeep failed")
             turn += 1
             await trio.sleep(COUNT_INTERVAL_S)
 
     async def count(self) -> None:
         """Refresh the live counts and their gauge."""
         await self.live.refresh(self.store, self.clock.now_ms())
+        self.metrics.live_codes.clear()  # a length nobody has any more must not linger
         for length, count in self.live.by_length().items():
             self.metrics.live_codes.labels(length=str(length)).set(count)
 

@@ -15,12 +15,10 @@ from urllib.parse import urlsplit
 import msgspec
 import trio
 
-from otp_server.app import device_service
-from otp_server.clock import SteadyClock
-from otp_server.config import ensure_data_dir, load_config, resolve_keys
+from otp_server.config import load_config
 from otp_server.errors import OtpServerError
+from otp_server.registry import open_registry
 from otp_server.simulator.device import SimulationError, connect
-from otp_server.stores import open_store
 
 if TYPE_CHECKING:
     from otp_server.config import Config
@@ -53,36 +51,36 @@ def post(url: str, body: dict[str, str]) -> tuple[int, dict[str, Any]]:
 
 async def demonstrate(config: Config, device_url: str, http_url: str) -> None:
     """Run the steps; SimulationError names the first that went wrong."""
-    ensure_data_dir(config.server.data_dir)
-    keys = resolve_keys(config)
-    store = await open_store(config.store.url, config.server.data_dir)
-    try:
-        devices = device_service(keys, store, SteadyClock())
+    async with open_registry(config) as devices:
         device, token = await devices.add(None, "demonstration")
         step(f"1. the operator registers device {device.device_id}")
-        async with connect(device_url, token) as connection:
-            step(f"2. the device opens {device_url} with its token")
-            await connection.ask()
-            step("3. the device sends OTP_REQUEST        13 03 00")
-            answer = await connection.answer()
-            if answer.error:
-                raise SimulationError(f"the server answered the error {answer.error!r}")
-            step(f"4. OTP_RESPONSE arrives; the device shows  {answer.otp}")
-            url = http_url + "/device/otp/confirm"
-            step(f'5. the app sends POST {url} {{"otp": "{answer.otp}"}}')
-            status, body = await trio.to_thread.run_sync(post, url, {"otp": answer.otp})
-            if status != http.client.OK:
-                raise SimulationError(f"the confirmation was answered {status} {body}")
-            step(f"6. confirmed: 200, an API token of {len(body['token'])} characters")
-            status, body = await trio.to_thread.run_sync(post, url, {"otp": answer.otp})
-            if status != http.client.NOT_FOUND:
-                raise SimulationError(f"the second confirmation was answered {status} {body}")
-            step(f"7. the same code again is refused: {status} {body['message']}")
-        await devices.revoke(device.device_id)
+        try:
+            await _show(device_url, http_url, token)
+        finally:
+            with trio.CancelScope(shield=True):
+                await devices.revoke(device.device_id)
         step("8. the operator revokes the device")
-    finally:
-        with trio.CancelScope(shield=True):
-            await store.aclose()
+
+
+async def _show(device_url: str, http_url: str, token: str) -> None:
+    async with connect(device_url, token) as connection:
+        step(f"2. the device opens {device_url} with its token")
+        await connection.ask()
+        step("3. the device sends OTP_REQUEST        13 03 00")
+        answer = await connection.answer()
+        if answer.error:
+            raise SimulationError(f"the server answered the error {answer.error!r}")
+        step(f"4. OTP_RESPONSE arrives; the device shows  {answer.otp}")
+        url = http_url + "/device/otp/confirm"
+        step(f'5. the app sends POST {url} {{"otp": "{answer.otp}"}}')
+        status, body = await trio.to_thread.run_sync(post, url, {"otp": answer.otp})
+        if status != http.client.OK:
+            raise SimulationError(f"the confirmation was answered {status} {body}")
+        step(f"6. confirmed: 200, an API token of {len(body['token'])} characters")
+        status, body = await trio.to_thread.run_sync(post, url, {"otp": answer.otp})
+        if status != http.client.NOT_FOUND:
+            raise SimulationError(f"the second confirmation was answered {status} {body}")
+        step(f"7. the same code again is refused: {status} {body['message']}")
 
 
 def main() -> int:

@@ -137,10 +137,11 @@ async def simulate_load(options: LoadOptions, tokens: list[str]) -> LoadReport:
         for token in tokens[: options.devices]:
             nursery.start_soon(hold, token)
         await ready.wait()
-        asking = progress.add_task("asking", total=int(options.rate * options.duration_s))
+        total = max(1, round(options.rate * options.duration_s))
+        asking = progress.add_task("asking", total=total)
         started = time.perf_counter()
         first = trio.current_time()
-        for n in range(int(options.rate * options.duration_s)):
+        for n in range(total):
             intended = first + n / options.rate
             await trio.sleep_until(intended)
             device, asked_at = devices[n % len(devices)]

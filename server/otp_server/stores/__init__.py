@@ -33,7 +33,7 @@ async def open_store(url: str, data_dir: Path) -> Store:
 
     Raises:
         ConfigError: the URL is of no store we have, or its file can never be used.
-        StoreTooOld: the database was written by a newer otp-server.
+        StoreTooNew: the database was written by a newer otp-server.
         StoreUnavailable: it cannot be opened now.
     """
     scheme, colon, rest = url.partition(":")

@@ -31,7 +31,7 @@ class MemoryStore:
         self._devices: dict[str, Device] = {}  # by device_id, in order of insertion
         self._device_keys: set[str] = set()
         self._revocations: list[str] = []  # the cursor is how many of them were seen
-        self._organisations: dict[int, tuple[str, bytes | None, int]] = {}
+        self._organisations: dict[bytes, Organisation] = {}  # by key_digest
         self._codes: dict[bytes, DeviceCode] = {}  # by challenge_id, in order of insertion
         self._places: dict[bytes, int] = {}  # when issued: of two codes the newer has the greater
         self._issued = 0
@@ -86,29 +86,19 @@ class MemoryStore:
         await self._enter()
         return max(cursor, len(self._revocations)), self._revocations[max(cursor, 0) :]
 
-    async def add_organisation(self, name: str, created_at_ms: int) -> int:
-        """A new organisation without a key."""
+    async def add_organisation(self, name: str, key_digest: bytes, created_at_ms: int) -> int:
+        """A new organisation with its key."""
         await self._enter()
-        if any(taken == name for taken, _, _ in self._organisations.values()):
+        if any(organisation.name == name for organisation in self._organisations.values()):
             raise AlreadyExists("organisation", name)
         org_id = len(self._organisations) + 1
-        self._organisations[org_id] = (name, None, created_at_ms)
+        self._organisations[key_digest] = Organisation(org_id, name, key_digest, created_at_ms)
         return org_id
 
-    async def set_organisation_key(self, org_id: int, key_digest: bytes) -> None:
-        """Set or replace a key's stored form."""
+    async def find_organisation(self, key_digest: bytes) -> Organisation | None:
+        """The organisation of a key."""
         await self._enter()
-        if org_id in self._organisations:
-            name, _, created_at_ms = self._organisations[org_id]
-            self._organisations[org_id] = (name, key_digest, created_at_ms)
-
-    async def get_organisation(self, org_id: int) -> Organisation | None:
-        """The organisation, if it has a key."""
-        await self._enter()
-        name, key_digest, created_at_ms = self._organisations.get(org_id, ("", None, 0))
-        if key_digest is None:
-            return None
-        return Organisation(org_id, name, key_digest, created_at_ms)
+        return self._organisations.get(key_digest)
 
     # Codes and guesses.
 
@@ -129,15 +119,16 @@ class MemoryStore:
         if device.revoked:
             return IssueRefusal.DEVICE_REVOKED
         now_ms = item.issued_at_ms
-        self._end_live_of(item.device_id, CodeState.SUPERSEDED, now_ms)
+        own = self._live_by_device.get(item.device_id)  # about to be superseded: in nobody's way
         for index, digests in enumerate(item.candidates):
             in_the_way = {
                 self._live_by_digest[digest] for digest in digests if digest in self._live_by_digest
-            }
+            } - {own}
             if any(now_ms < self._codes[other].expires_at_ms for other in in_the_way):
                 continue
             for other in in_the_way:
                 self._end(other, CodeState.EXPIRED, now_ms)
+            self._end_live_of(item.device_id, CodeState.SUPERSEDED, now_ms)
             self._codes[item.challenge_id] = DeviceCode(
                 challenge_id=item.challenge_id,
                 device_id=item.device_id,

@@ -283,6 +283,83 @@ async def test_a_token_that_cannot_be_checked(
     assert await stage.links.wait_closed(slow) is ErrorKind.UNAVAILABLE
 
 
+async def test_a_request_held_for_a_token_hears_why(
+    autojump_clock: MockClock, make_stage: MakeStage
+) -> None:
+    """A good token during a store outage is not called wrong: firmware would drop it."""
+    stage = await make_stage()
+    _, token = await stage.device()
+    connection, _ = await stage.upgrade()
+    stage.store.broken = True
+    stage.receive(connection, auth(token) + REQUEST)
+    assert await stage.links.wait_closed(connection) is ErrorKind.UNAVAILABLE
+    assert stage.links.answers(connection) == [("", 0, "unavailable")]
+
+
+async def test_nothing_is_begun_for_a_closing_connection(
+    autojump_clock: MockClock, make_stage: MakeStage
+) -> None:
+    """A check that ends too late must not void what the device's other connection shows."""
+    stage = await make_stage(requests=PLENTY)
+    _, token = await stage.device()
+    other = await stage.connect(token)
+    slow, _ = await stage.upgrade()
+    stage.receive(other, REQUEST)
+    [(otp, _, _)] = await stage.links.wait_answers(other, 1)
+    stage.store.open = trio.Event()
+    stage.receive(slow, auth(token) + REQUEST)
+    assert await stage.links.wait_closed(slow) is ErrorKind.UNAVAILABLE
+    stage.store.open.set()
+    await trio.sleep(1)
+    stage.receive(slow, REQUEST)
+    await trio.sleep(1)
+    assert stage.links.answers(slow) == []
+    assert await stage.confirm(otp)
+
+
+async def test_a_late_auth_has_its_own_time(
+    autojump_clock: MockClock, make_stage: MakeStage
+) -> None:
+    stage = await make_stage()
+    _, token = await stage.device()
+    connection, _ = await stage.upgrade()
+    await trio.sleep(4.9)
+    stage.store.open = trio.Event()
+    stage.receive(connection, auth(token) + REQUEST)
+    await trio.sleep(1)
+    assert stage.links.closed == {}
+    stage.store.open.set()
+    [(otp, _, _)] = await stage.links.wait_answers(connection, 1)
+    assert otp
+
+
+async def test_a_replaced_connection_may_not_ask_any_more(
+    autojump_clock: MockClock, make_stage: MakeStage
+) -> None:
+    stage = await make_stage()
+    _, token = await stage.device()
+    first = await stage.connect(token)
+    for _ in range(2):
+        await stage.connect(token)
+    stage.receive(first, REQUEST)
+    await trio.sleep(1)
+    assert stage.links.closed == {first: ErrorKind.REPLACED}
+    assert stage.links.answers(first) == []
+
+
+async def test_a_bug_in_answering_costs_that_connection_only(
+    autojump_clock: MockClock, make_stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = await make_stage()
+    a, b = [await stage.connect((await stage.device())[1]) for _ in range(2)]
+    with monkeypatch.context() as patch:
+        patch.setattr("otp_server.api.device.face.encode_otp_code", lambda *_: panic_on_purpose())
+        stage.receive(a, REQUEST)
+        assert await stage.links.wait_closed(a) is ErrorKind.INTERNAL
+    stage.receive(b, REQUEST)
+    assert (await stage.links.wait_answers(b, 1))[0][2] == ""
+
+
 @pytest.mark.parametrize(
     "header", ["Bearer wrong", "Basic abc", "Bearer", "", "Bearer a-1-" + "0" * 64]
 )
@@ -404,10 +481,16 @@ async def test_a_code_after_its_connection(
     assert live == ({} if void else {6: 1})
 
 
-async def test_draining_lets_nobody_in(autojump_clock: MockClock, make_stage: MakeStage) -> None:
+async def test_draining_lets_nobody_in_and_begins_nothing(
+    autojump_clock: MockClock, make_stage: MakeStage
+) -> None:
     stage = await make_stage()
+    connection = await stage.connect((await stage.device())[1])
     stage.face.drain()
     assert (await stage.upgrade())[1] is ErrorKind.DRAINING
+    stage.receive(connection, REQUEST)
+    assert await stage.links.wait_answers(connection, 1) == [("", 0, "unavailable")]
+    assert stage.store.batches == []
 
 
 async def test_a_batch_of_upgrades_is_one_read(

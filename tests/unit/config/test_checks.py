@@ -108,6 +108,15 @@ def test_production_refuses_the_memory_store() -> None:
     assert finding.reason == "the memory store forgets everything at exit; production refuses it"
 
 
+@pytest.mark.parametrize("everybody", ["0.0.0.0/0", "::/0"])
+def test_production_refuses_to_believe_everybody(everybody: str) -> None:
+    proxies = ("10.0.0.0/8", everybody)
+    assert check_config(changed(http__trusted_proxies=proxies)) == []
+    finding = only(http__trusted_proxies=proxies, server__profile="production")
+    assert finding.where == "http.trusted_proxies[1]"
+    assert "everybody" in finding.reason
+
+
 @pytest.mark.parametrize("section", ["device", "http"])
 def test_production_refuses_open_listeners_without_tls(section: str, tmp_path: Path) -> None:
     pem = tmp_path / "a.pem"

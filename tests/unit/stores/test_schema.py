@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import apsw
 import pytest
 
-from otp_server.errors import ConfigError, StoreTooOld, StoreUnavailable
+from otp_server.errors import ConfigError, StoreTooNew, StoreUnavailable
 from otp_server.stores import MemoryStore, SqliteStore, open_sqlite_store, open_store
 from otp_server.stores.sqlite import code_statements, device_statements
 from otp_server.stores.sqlite.schema import load_migrations, migrate, schema_number
@@ -30,7 +30,7 @@ def test_an_older_file_is_brought_up_to_date(path: Path) -> None:
     with closing(apsw.Connection(str(path))) as connection:
         migrate(connection, path, [FIRST])
         assert schema_number(connection) == 1
-        device_statements.add_organisation(connection, "acme", 0)
+        device_statements.add_organisation(connection, "acme", b"k" * 32, 0)
         migrate(connection, path, [FIRST, NEXT])
         assert schema_number(connection) == 2
         assert connection.execute("SELECT colour FROM devices").fetchall() == []
@@ -54,7 +54,7 @@ async def test_a_newer_file_is_refused_with_both_numbers(path: Path) -> None:
     known = len(load_migrations())
     with closing(apsw.Connection(str(path))) as connection:
         connection.pragma("user_version", 42)
-    with pytest.raises(StoreTooOld, match=f"schema 42 .* up to {known}: start the newer"):
+    with pytest.raises(StoreTooNew, match=f"schema 42 .* up to {known}: start the newer"):
         await open_sqlite_store(path)
 
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _HELD_MAX = 8
 _BEARER = "bearer"
+_VOID_AGAIN_S = 1.0
 
 log = get_logger(__name__)
 
@@ -90,7 +91,7 @@ class DeviceFace:
         )
         self._auth_waiting: deque[tuple[Session, str]] = deque()
         self._auth_wake = trio.Event()
-        self._unknown: deque[tuple[float, Session]] = deque()
+        self._unknown: deque[tuple[float, Session, Standing]] = deque()
         self._unknown_wake = trio.Event()
         self._void_waiting: list[bytes] = []
         self._void_wake = trio.Event()
@@ -105,7 +106,7 @@ class DeviceFace:
         await self._queue.wait_empty()
 
     def drain(self) -> None:
-        """Let nobody in any more."""
+        """Let nobody in and begin nothing any more."""
         self._draining = True
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -202,8 +203,13 @@ class DeviceFace:
             self._note_presence(session)
         else:
             self._sessions[session.connection] = session
-            self._unknown.append((trio.current_time() + self._options.auth_s, session))
-            self._unknown_wake.set()
+            self._await_standing(session)
+
+    def _await_standing(self, session: Session) -> None:
+        """Close the session unless its standing has changed in time."""
+        deadline = trio.current_time() + self._options.auth_s
+        self._unknown.append((deadline, session, session.standing))
+        self._unknown_wake.set()
 
     def _note_presence(self, session: Session) -> None:
         """Enter the device's connection; the newest stay, the oldest go."""
@@ -250,24 +256,25 @@ class DeviceFace:
     def _otp_request(self, session: Session, payload: bytes) -> None:
         match session.standing:
             case Standing.ANONYMOUS:
-                self._refuse(session)
+                self._refuse(session, ErrorKind.UNAUTHORIZED)
             case Standing.CHECKING if len(session.held) < _HELD_MAX:
                 session.held.append(payload)
             case Standing.CHECKING:
                 self._close([(session.connection, ErrorKind.FLOODED)])
             case Standing.KNOWN:
                 self._request(session, payload)
+            case Standing.CLOSING:
+                pass  # nothing is begun for who is on the way out
 
-    def _refuse(self, session: Session) -> None:
+    def _refuse(self, session: Session, kind: ErrorKind) -> None:
         """An answer first, then the close (contracts A4)."""
-        frame = encode_otp_error(ErrorKind.UNAUTHORIZED.token)
-        self._send([(session.connection, frame)])
-        self._metrics.issues.labels(outcome=ErrorKind.UNAUTHORIZED.token).inc()
-        self._close([(session.connection, ErrorKind.UNAUTHORIZED)])
+        self._send([(session.connection, encode_otp_error(kind.token))])
+        self._metrics.issues.labels(outcome=kind.token).inc()
+        self._close([(session.connection, kind)])
 
     def _request(self, session: Session, payload: bytes) -> None:
         if self._services.presence.is_revoked(session.device_id):
-            self._refuse(session)
+            self._refuse(session, ErrorKind.UNAUTHORIZED)
             return
         slot = session.take_slot(trio.current_time())
         if slot is None:
@@ -280,6 +287,9 @@ class DeviceFace:
         except WireError:
             self._settle(session, request, ErrorKind.MALFORMED.token)
             return
+        if self._draining:
+            self._settle(session, request, ErrorKind.UNAVAILABLE.token)
+            return
         refused = self._services.issue.admit(session.device_id)
         if refused is None:
             self._queue.put(request)
@@ -287,7 +297,15 @@ class DeviceFace:
             self._answer(request, refused)
 
     def _answer(self, request: Waiting, outcome: IssueOutcome) -> None:
-        """Send the answer to the connection that asked, and to no other."""
+        """Send the answer to the connection that asked, and to no other. Never raises."""
+        try:
+            self._give(request, outcome)
+        except Exception:
+            self._metrics.crashes.labels(where="answer").inc()
+            log.exception("answering failed")
+            self._close([(request.connection, ErrorKind.INTERNAL)])
+
+    def _give(self, request: Waiting, outcome: IssueOutcome) -> None:
         session = self._sessions.get(request.connection)
         match outcome:
             case Issued():
@@ -328,6 +346,7 @@ class DeviceFace:
             self._close([(session.connection, ErrorKind.UNAUTHORIZED)])
             return
         session.standing = Standing.CHECKING
+        self._await_standing(session)
         self._auth_waiting.append((session, token))
         self._auth_wake.set()
 
@@ -348,7 +367,7 @@ class DeviceFace:
                 self._close([(session.connection, ErrorKind.INTERNAL) for session, _ in batch])
 
     def _token_checked(self, session: Session, found: Device | ErrorKind | None) -> None:
-        if session.connection not in self._sessions:
+        if session.standing is not Standing.CHECKING or session.connection not in self._sessions:
             return
         refusal = self._recognise(session, found)
         if refusal is None:
@@ -358,22 +377,23 @@ class DeviceFace:
             for payload in held:
                 self._request(session, payload)
         elif session.held:
-            self._refuse(session)
+            self._refuse(session, refusal)
         else:
             self._close([(session.connection, refusal)])
 
     async def _close_unknown(self) -> None:
-        """Close connections whose device is not known in time. Deadlines come in order."""
+        """Close connections that stand still on the way to being known. Deadlines come in order."""
         while True:
             while not self._unknown:
                 self._unknown_wake = trio.Event()
                 await self._unknown_wake.wait()
-            deadline, session = self._unknown.popleft()
+            deadline, session, standing = self._unknown.popleft()
             await trio.sleep_until(deadline)
-            if session.standing is Standing.ANONYMOUS:
-                self._close([(session.connection, ErrorKind.UNAUTHORIZED)])
-            elif session.standing is Standing.CHECKING:
-                self._close([(session.connection, ErrorKind.UNAVAILABLE)])
+            if session.standing is not standing or session.connection not in self._sessions:
+                continue
+            silent = standing is Standing.ANONYMOUS
+            kind = ErrorKind.UNAUTHORIZED if silent else ErrorKind.UNAVAILABLE
+            self._close([(session.connection, kind)])
 
     # --- codes that end with their connection -----------------------------------------------
 
@@ -392,8 +412,11 @@ class DeviceFace:
             except StoreUnavailable as error:
                 log.warning("codes not voided yet", count=len(batch), why=str(error))
                 self._void_waiting = batch + self._void_waiting
-                await trio.sleep(1)
+                await trio.sleep(_VOID_AGAIN_S)
                 self._void_wake.set()
+            except Exception:
+                self._metrics.crashes.labels(where="void").inc()
+                log.exception("codes not voided", count=len(batch))
 
     # --- out --------------------------------------------------------------------------------
 
@@ -402,5 +425,10 @@ class DeviceFace:
             self._links.send_many(frames)
 
     def _close(self, connections: Sequence[tuple[int, ErrorKind]]) -> None:
+        for connection, _ in connections:
+            session = self._session_of(connection)
+            if session is not None:
+                session.standing = Standing.CLOSING
+                self._sessions[connection] = session  # until the transport says it is gone
         if self._links is not None:
             self._links.close_many(connections)

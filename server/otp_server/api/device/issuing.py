@@ -46,7 +46,8 @@ class Waiting:
 class IssueQueue:
     """The admitted requests of all connections.
 
-    ``answer`` is called once for each request put in, with its outcome, in no promised order.
+    ``answer`` is called once for each request put in, with its outcome, in no promised order, and
+    never raises.
     """
 
     def __init__(
@@ -115,11 +116,7 @@ class IssueQueue:
 
     def _done(self, request: Waiting, outcome: IssueOutcome) -> None:
         self._metrics.issue_seconds.observe(trio.current_time() - request.slot.arrived_at)
-        try:
-            self._answer(request, outcome)
-        except Exception:
-            self._metrics.crashes.labels(where="answer").inc()
-            log.exception("answering failed")
+        self._answer(request, outcome)
 
     def _due(self, request: Waiting) -> float:
         return request.slot.arrived_at + self._answer_s

@@ -3,8 +3,8 @@
 ::
 
     anonymous ──Auth frame──▶ checking ──right token──▶ known
-        │ (5 s)                  └── wrong token: closed
-        └──▶ closed
+        │ (5 s)                  │ wrong token, 5 s        │ revoked, replaced, flooded
+        └──────────▶ closing ◀───┴─────────────────────────┘
 
 Neither message of an OTP exchange carries an id, so a device pairs requests and answers by order
 (contracts A1). Each request takes a slot; answers leave from the front only, however they arrive.
@@ -26,6 +26,7 @@ class Standing(Enum):
     ANONYMOUS = auto()
     CHECKING = auto()
     KNOWN = auto()
+    CLOSING = auto()
 
 
 @dataclass(slots=True)

@@ -80,9 +80,9 @@ def _issue(connection: apsw.Connection, item: NewDeviceCode) -> int | IssueRefus
         return IssueRefusal.DEVICE_UNKNOWN
     if device[0] is not None:
         return IssueRefusal.DEVICE_REVOKED
-    end_live_code(connection, item.device_id, "superseded", item.issued_at_ms)
     for index, digests in enumerate(item.candidates):
-        if _make_free(connection, digests, item.issued_at_ms):
+        if _make_free(connection, item, digests):
+            end_live_code(connection, item.device_id, "superseded", item.issued_at_ms)
             connection.execute(
                 _INSERT_CODE,
                 (
@@ -98,12 +98,16 @@ def _issue(connection: apsw.Connection, item: NewDeviceCode) -> int | IssueRefus
     return IssueRefusal.NO_FREE_CANDIDATE
 
 
-def _make_free(connection: apsw.Connection, digests: Sequence[bytes], now_ms: int) -> bool:
-    """Whether no live code has one of the digests; expired ones that have are ended."""
+def _make_free(connection: apsw.Connection, item: NewDeviceCode, digests: Sequence[bytes]) -> bool:
+    """Whether no other device's live code has one of the digests; expired ones are ended.
+
+    The device's own code is about to be superseded, and in nobody's way.
+    """
+    now_ms = item.issued_at_ms
     in_the_way: list[tuple[Any, ...]] = connection.execute(
         "SELECT seq, expires_at_ms FROM device_codes"  # noqa: S608 - only question marks
-        f" WHERE state = 'issued' AND digest IN ({_places(len(digests))})",
-        tuple(digests),
+        f" WHERE state = 'issued' AND device_id <> ? AND digest IN ({_places(len(digests))})",
+        (item.device_id, *digests),
     ).fetchall()
     if any(now_ms < expires_at_ms for _, expires_at_ms in in_the_way):
         return False

@@ -70,7 +70,7 @@ def prepare_file(path: Path, options: SqliteOptions) -> None:
 
     Raises:
         ConfigError: this file can never be used, or SQLite is too old.
-        StoreTooOld: its schema is from a newer otp-server.
+        StoreTooNew: its schema is from a newer otp-server.
         StoreUnavailable: not now.
     """
     found = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
@@ -124,7 +124,7 @@ class Database:
     options: SqliteOptions
 
     def connect(self, *, read_only: bool) -> apsw.Connection:
-        """A new connection; never creates or migrates. Blocks. Raises apsw.Error, StoreTooOld."""
+        """A new connection; never creates or migrates. Blocks. Raises apsw.Error, StoreTooNew."""
         connection = _open(self.path, self.options)
         try:
             require_current(connection, self.path)

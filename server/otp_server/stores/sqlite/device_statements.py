@@ -85,29 +85,24 @@ def revocations_since(connection: apsw.Connection, cursor: int) -> tuple[int, li
     return (rows[-1][0] if rows else cursor), [device_id for _, device_id in rows]
 
 
-def add_organisation(connection: apsw.Connection, name: str, created_at_ms: int) -> int:
+def add_organisation(
+    connection: apsw.Connection, name: str, key_digest: bytes, created_at_ms: int
+) -> int:
     """Insert, or AlreadyExists."""
     taken = connection.execute("SELECT 1 FROM organisations WHERE name = ?", (name,)).fetchone()
     if taken is not None:
         raise AlreadyExists("organisation", name)
     connection.execute(
-        "INSERT INTO organisations (name, created_at_ms) VALUES (?, ?)", (name, created_at_ms)
+        "INSERT INTO organisations (name, key_digest, created_at_ms) VALUES (?, ?, ?)",
+        (name, key_digest, created_at_ms),
     )
     return connection.last_insert_rowid()
 
 
-def set_organisation_key(connection: apsw.Connection, org_id: int, key_digest: bytes) -> None:
-    """Set or replace."""
-    connection.execute(
-        "UPDATE organisations SET key_digest = ? WHERE org_id = ?", (key_digest, org_id)
-    )
-
-
-def get_organisation(connection: apsw.Connection, org_id: int) -> Organisation | None:
-    """Only one with a key."""
+def find_organisation(connection: apsw.Connection, key_digest: bytes) -> Organisation | None:
+    """By its key."""
     row = connection.execute(
-        "SELECT org_id, name, key_digest, created_at_ms FROM organisations"
-        " WHERE org_id = ? AND key_digest IS NOT NULL",
-        (org_id,),
+        "SELECT org_id, name, key_digest, created_at_ms FROM organisations WHERE key_digest = ?",
+        (key_digest,),
     ).fetchone()
     return None if row is None else Organisation(*row)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
-from otp_server.errors import ConfigError, StoreTooOld
+from otp_server.errors import ConfigError, StoreTooNew
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ def migrate(
 
     Raises:
         ConfigError: the file belongs to another program.
-        StoreTooOld: its schema is newer than the last migration.
+        StoreTooNew: its schema is newer than the last migration.
     """
     migrations = load_migrations() if migrations is None else migrations
     while True:
@@ -68,7 +68,7 @@ def require_current(connection: apsw.Connection, path: Path) -> None:
     """Check a file that was prepared before.
 
     Raises:
-        StoreTooOld: another otp-server has migrated it further since.
+        StoreTooNew: another otp-server has migrated it further since.
         ConfigError: it is not, or not any more, the file that was prepared.
     """
     have, known = schema_number(connection), len(load_migrations())
@@ -79,7 +79,7 @@ def require_current(connection: apsw.Connection, path: Path) -> None:
 
 def _require_known(have: int, known: int, path: Path) -> None:
     if have > known:
-        raise StoreTooOld(
+        raise StoreTooNew(
             f"{path} has schema {have} and this otp-server knows up to {known}: "
             "start the newer otp-server"
         )

@@ -43,7 +43,7 @@ async def open_sqlite_store(path: Path, options: SqliteOptions | None = None) ->
 
     Raises:
         ConfigError: this file can never be used; the message says why and what to do.
-        StoreTooOld: it was written by a newer otp-server.
+        StoreTooNew: it was written by a newer otp-server.
         StoreUnavailable: not now.
     """
     options = SqliteOptions() if options is None else options
@@ -92,21 +92,20 @@ class SqliteStore:
         """The feed after ``cursor``."""
         return await self._reader.call(partial(devices.revocations_since, cursor=cursor))
 
-    async def add_organisation(self, name: str, created_at_ms: int) -> int:
-        """A new organisation without a key."""
+    async def add_organisation(self, name: str, key_digest: bytes, created_at_ms: int) -> int:
+        """A new organisation with its key."""
         return await self._writer.call(
-            partial(devices.add_organisation, name=name, created_at_ms=created_at_ms)
+            partial(
+                devices.add_organisation,
+                name=name,
+                key_digest=key_digest,
+                created_at_ms=created_at_ms,
+            )
         )
 
-    async def set_organisation_key(self, org_id: int, key_digest: bytes) -> None:
-        """Set or replace a key's stored form."""
-        await self._writer.call(
-            partial(devices.set_organisation_key, org_id=org_id, key_digest=key_digest)
-        )
-
-    async def get_organisation(self, org_id: int) -> Organisation | None:
-        """The organisation, if it has a key."""
-        return await self._reader.call(partial(devices.get_organisation, org_id=org_id))
+    async def find_organisation(self, key_digest: bytes) -> Organisation | None:
+        """The organisation of a key."""
+        return await self._reader.call(partial(devices.find_organisation, key_digest=key_digest))
 
     # Codes and guesses.
 

@@ -3,9 +3,9 @@
 -- SHA-256 of them.
 
 CREATE TABLE organisations (
-    org_id        INTEGER PRIMARY KEY AUTOINCREMENT, -- an id is part of a key: never used twice
+    org_id        INTEGER PRIMARY KEY,
     name          TEXT    NOT NULL UNIQUE,
-    key_digest    BLOB,
+    key_digest    BLOB    NOT NULL UNIQUE,
     created_at_ms INTEGER NOT NULL
 ) STRICT;
 

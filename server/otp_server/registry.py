@@ -1,0 +1,60 @@
+"""The device registry of an installation, without a server: what the commands open.
+
+It works beside the running server, in another process, on the same database.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from otp_server.clock import SteadyClock
+from otp_server.config import ensure_data_dir, resolve_keys
+from otp_server.errors import ConfigError
+from otp_server.services.devices import DeviceService
+from otp_server.stores import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from otp_server.clock import Clock
+    from otp_server.config import Config, InstallationKeys
+    from otp_server.services.ports import Store
+
+
+def device_service(keys: InstallationKeys, store: Store, clock: Clock) -> DeviceService:
+    """The registry over an open store."""
+    return DeviceService(store, clock=clock, key=keys.device_key[0][1])
+
+
+def is_installed(config: Config) -> bool:
+    """Whether there is an installation to open, or one would be made.
+
+    Raises:
+        ConfigError: the store lives inside a server process.
+    """
+    if config.database is None:
+        raise ConfigError(
+            "the memory store lives inside the server process: set store.url to sqlite:FILE"
+        )
+    return config.database.exists()
+
+
+@asynccontextmanager
+async def open_registry(config: Config) -> AsyncIterator[DeviceService]:
+    """Open the installation, made anew where there is none, and close it at the end.
+
+    Raises:
+        ConfigError: the keys or the store cannot be used.
+        StoreUnavailable: the store cannot be opened now.
+    """
+    ensure_data_dir(config.server.data_dir)
+    keys = resolve_keys(config)
+    store = await open_store(config.store.url, config.server.data_dir)
+    try:
+        yield device_service(keys, store, SteadyClock())
+    finally:
+        with trio.CancelScope(shield=True):
+            await store.aclose()
