@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from otp_server.app import device_service
-from otp_server.clock import SteadyClock
-from otp_server.config import ensure_data_dir, load_config, resolve_keys
-from otp_server.stores import open_store
+from otp_server.config import load_config
+from otp_server.registry import open_registry
 from otp_server.telemetry import configure_logging
 
 if TYPE_CHECKING:
@@ -32,17 +30,11 @@ _TASKS = 256
 
 async def register(config: Config, count: int) -> list[str]:
     """Add ``count`` devices; their tokens."""
-    store = await open_store(config.store.url, config.server.data_dir)
     tokens: list[str] = []
-    try:
-        devices = device_service(resolve_keys(config), store, SteadyClock())
-        left = iter(range(count))
-        async with trio.open_nursery() as nursery:
-            for _ in range(min(_TASKS, count)):
-                nursery.start_soon(_add_some, devices, left, tokens)
-    finally:
-        with trio.CancelScope(shield=True):
-            await store.aclose()
+    left = iter(range(count))
+    async with open_registry(config) as devices, trio.open_nursery() as nursery:
+        for _ in range(min(_TASKS, count)):
+            nursery.start_soon(_add_some, devices, left, tokens)
     return tokens
 
 
@@ -61,7 +53,6 @@ def main() -> None:
     arguments = parser.parse_args()
     config = load_config(arguments.config, os.environ)
     configure_logging("warning")
-    ensure_data_dir(config.server.data_dir)
     tokens = trio.run(register, config, arguments.count)
     arguments.tokens.touch(mode=0o600)
     arguments.tokens.write_text("\n".join(tokens) + "\n")

@@ -9,7 +9,6 @@ SIGUSR1 prints how late it was. Exit status 3, with the reason, when the transpo
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import signal
 import sys
@@ -21,11 +20,16 @@ from bench.lateness import TimerWatch
 from otp_server.core import encode_frame
 from otp_server.telemetry import Metrics, configure_logging
 from otp_server.transport.guard import GuardLimits
-from otp_server.transport.sockets import open_listener, raise_descriptor_limit
+from otp_server.transport.options import LinkOptions
+from otp_server.transport.sockets import (
+    open_listener,
+    open_reactor_listener,
+    raise_descriptor_limit,
+)
 from otp_server.transport.websocket import WebSocketTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from otp_server.core import Frame
     from otp_server.errors import ErrorKind
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
 
 EXIT_NOT_HERE = 3
 OTP_RESPONSE = 20
-_UNBOUNDED = 1 << 40
+_UNBOUNDED = 1 << 30
 _HEADER_BYTES = 3
 
 
@@ -53,15 +57,16 @@ class EchoFace:
         """Everybody."""
         return [None] * len(upgrades)
 
-    def received(self, frames: Sequence[tuple[int, Frame]]) -> None:
+    def received(self, frames: Iterable[tuple[int, Frame]]) -> None:
         """One answer a frame."""
+        answers = [(connection, self._answer) for connection, _ in frames]
         if self._planted:
-            for _ in frames:
+            for _ in answers:
                 sum(range(20_000))  # a regression, planted to see the gate red
         if self._links is not None:
-            self._links.send_many([(connection, self._answer) for connection, _ in frames])
+            self._links.send_many(answers)
 
-    def closed(self, connections: Sequence[int]) -> None:
+    def closed(self, connections: Iterable[int]) -> None:
         """Nothing is kept."""
 
 
@@ -75,7 +80,7 @@ def make_transport(name: str, face: EchoFace) -> tuple[Any, Any, int]:
 
     ImportError when there is none of that name.
     """
-    options = _link_options()(
+    options = LinkOptions(
         path="/ws/device",
         frame_bytes_max=1024,
         connections_max=raise_descriptor_limit(),
@@ -88,18 +93,10 @@ def make_transport(name: str, face: EchoFace) -> tuple[Any, Any, int]:
         listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(opened))]
         port: int = opened.getsockname()[1]
         return WebSocketTransport(face, options, Metrics()), listeners, port
-    native = importlib.import_module("otp_server.transport.native")
-    listener = importlib.import_module("otp_server.core").ReactorListener("127.0.0.1", 0)
-    transport = native.NativeTransport(face, options, Metrics())
-    return transport, listener, listener.getsockname()[1]
+    from otp_server.transport.native import NativeTransport  # noqa: PLC0415 - Linux only
 
-
-def _link_options() -> Any:  # noqa: ANN401 - a class that has moved
-    try:
-        module = importlib.import_module("otp_server.transport.options")
-    except ImportError:  # before the native transport it was the reference's own
-        module = importlib.import_module("otp_server.transport.websocket")
-    return module.LinkOptions
+    listener = open_reactor_listener("127.0.0.1", 0)
+    return NativeTransport(face, options, Metrics()), listener, listener.getsockname()[1]
 
 
 async def serve(name: str, answer_bytes: int, *, timer: bool) -> None:

@@ -52,6 +52,15 @@ def pss_bytes(pid: int) -> int:
     return int(found[1]) * _KIB
 
 
+def kernel_bytes() -> int:
+    """What the kernel holds for all of the machine: its slabs and the TCP buffers."""
+    meminfo = Path("/proc/meminfo").read_text()
+    slab = re.search(r"^Slab:\s+(\d+) kB", meminfo, re.MULTILINE)
+    buffers = re.search(r"^TCP: .* mem (\d+)", Path("/proc/net/sockstat").read_text(), re.MULTILINE)
+    pages = int(buffers[1]) if buffers else 0
+    return (int(slab[1]) * _KIB if slab else 0) + pages * resource.getpagesize()
+
+
 def cpu_seconds(pid: int) -> float:
     """What its threads have used so far, to the nanosecond where the kernel keeps it."""
     exact = 0

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from bench.suite.figures import Quantity, Record, middle
 from bench.suite.loadgen import Answer, Load, begin, measures, run
-from bench.suite.machine import pss_bytes, settle
+from bench.suite.machine import kernel_bytes, open_descriptors, pss_bytes, settle
 from bench.suite.processes import BenchError, NotHereError, Running
 from bench.suite.rounds import Ledger, Plan, Started, interleave
 from bench.suite.servers import PEERS, TRANSPORTS, Workplace
@@ -227,10 +227,12 @@ def _hold_all(
         return run(bench.active(server, skip_tokens=count), server), {}
 
     plan = bench.settings.plan
+    active(first)  # what grows once is no part of the comparison
     interleave(bench.ledger, plan, f"{scenario}-alone", {first.name: first}, active)
     for server in servers:
         settle(server.pid)
     before = sum(pss_bytes(server.pid) for server in servers)
+    kernel_before = kernel_bytes()
     holding = []
     handshakes_s = 0.0
     for server in servers:
@@ -241,6 +243,9 @@ def _hold_all(
     after = sum(pss_bytes(server.pid) for server in servers)
     held = count * len(servers)
     figures = {
+        # Of both ends: the devices are on this machine too.
+        "kernel_bytes_per_connection": (kernel_bytes() - kernel_before) / held,
+        "descriptors": float(max(open_descriptors(server.pid) for server in servers)),
         "pss_bytes_per_connection": (after - before) / held,
         "pss_bytes_before": float(before),
         "pss_bytes_after": float(after),
