@@ -309,7 +309,13 @@ def _print_memory(console: Console, records: Sequence[Record]) -> None:
     table.add_column("median", justify="right")
     shown = (
         *("pss_bytes_per_connection", "connects_per_s", "pss_bytes_per_slow_connection"),
-        *("cpu_us_per_handshake", "refused", "established_p99_us", "slow_closed_by_server"),
+        *(
+            "cpu_us_per_handshake",
+            "refused",
+            "established_p50_us",
+            "established_p99_us",
+            "slow_closed_by_server",
+        ),
         *("kernel_bytes_per_connection", "connections", "processes", "descriptors"),
         *("timer_late_p50_ms", "timer_late_p99_ms", "pss_after_to_before"),
     )

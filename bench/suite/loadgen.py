@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 Answer = dict[str, Any]
 _EXTRA_S = 180.0
-_SOURCES_EACH = 64
-_sources = itertools.count(os.getpid() % 1000 * 4096, _SOURCES_EACH)
+_SOURCES_EACH = 256
+_sources = itertools.count(os.getpid() % 1000 * 16384, _SOURCES_EACH)
 """Source addresses of its own for each load: the ports of the last are in TIME_WAIT for long."""
 
 

@@ -49,7 +49,7 @@ class Settings:
     idle_connections: int = 10_000
     idle_processes: int = 1
     storm_connections: int = 5_000
-    storm_cycles: int = 3
+    storm_cycles: int = 1
     slow_connections: int = 200
     churn_connections: int = 100_000
     churn_at_once: int = 5_000
@@ -271,13 +271,15 @@ def storm(bench: Bench) -> None:
             return run(bench.active(server, skip_tokens=count), server), {}
 
         def measure(server: Running) -> tuple[Answer, dict[str, float]]:
-            with begin(bench.load(server, "storm", count), server) as stormy:
-                stormy.wait_held()
-                established = run(bench.active(server, skip_tokens=count), server)
-                answer = stormy.result(bench.settings.seconds)
+            with begin(bench.active(server, skip_tokens=count), server) as established:
+                established.wait_event("measuring")
+                answer = run(bench.load(server, "storm", count), server)
+                figures = measures(established.result(bench.settings.seconds))
             more = {
+                "connections": float(count),
                 "refused": float(answer["refused"]),
-                "established_p99_us": measures(established)["p99_us"],
+                "established_p50_us": figures["p50_us"],
+                "established_p99_us": figures["p99_us"],
             }
             return answer, more
 
@@ -315,7 +317,8 @@ def churn(bench: Bench) -> None:
 
 def _come_and_go(bench: Bench, server: Running, lots: int) -> int:
     """Connect and drop that many lots; the server's memory once it rests."""
-    load = replace(bench.load(server, "storm", bench.settings.churn_at_once), cycles=max(lots, 1))
+    load = bench.load(server, "storm", bench.settings.churn_at_once)
+    load = replace(load, cycles=max(lots, 1), seconds=0.0)
     measures(run(load, server))
     settle(server.pid)
     return pss_bytes(server.pid)

@@ -16,6 +16,8 @@ use crate::options::Options;
 
 const SCRATCH_BYTES: usize = 65_536;
 const EVENTS: usize = 1024;
+/// Of each source address; below the ports that the kernel gives out.
+const FIRST_PORT: u16 = 10_000;
 /// A small receive buffer, for peers that do not read (the kernel doubles it).
 const SLOW_RECEIVE_BYTES: usize = 4096;
 
@@ -204,7 +206,15 @@ impl Engine {
         if !self.reads {
             socket.set_recv_buffer_size(SLOW_RECEIVE_BYTES)?;
         }
-        socket.bind(&SocketAddrV4::new(Ipv4Addr::from(source), 0).into())?;
+        // Left to the kernel, the search for a free port is what a storm would measure.
+        let source = Ipv4Addr::from(source);
+        let port = u16::try_from(index % self.per_source).map_or(0, |n| FIRST_PORT.wrapping_add(n));
+        if socket
+            .bind(&SocketAddrV4::new(source, port).into())
+            .is_err()
+        {
+            socket.bind(&SocketAddrV4::new(source, 0).into())?;
+        }
         match socket.connect(&self.target.into()) {
             Err(error) if error.raw_os_error() != Some(115) => return Err(error), // EINPROGRESS
             _ => {}

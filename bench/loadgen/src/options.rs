@@ -25,11 +25,12 @@ OPTIONS
   --tokens FILE          one bearer token a line, one for each connection
   --skip-tokens N        leave out the file's first N                      [0]
   --source-base N        first source address: 127.1.0.1 + N               [0]
-  --per-source N         connections of one source address                 [16000]
+  --per-source N         connections of one source address                 [2000]
   --warmup S             not measured                                      [0.5]
   --duration S           measured                                          [2]
   --rate R               open: messages a second in all; slow: of each connection
-  --cycles N             storm: how often all are dropped and come back    [3]
+  --cycles N             storm: how often all are dropped and come back, at the least;
+                         it goes on for the whole duration                 [3]
   --request-bytes N      a request's payload                               [8]
   --answer-bytes N       the fixed answer's payload                        [40]
   --otp                  ask for codes (13 03 00) and check that one comes
@@ -122,7 +123,7 @@ fn parse_inner(mut parser: lexopt::Parser) -> Result<Option<Options>, lexopt::Er
         tokens: None,
         skip_tokens: 0,
         source_base: 0,
-        per_source: 16_000,
+        per_source: 2_000,
         warmup: Duration::from_millis(500),
         duration: Duration::from_secs(2),
         rate: 0.0,

@@ -25,7 +25,9 @@ pub fn run(options: &Options) -> Result<Value, String> {
     let mut cycles = Vec::new();
     let (mut up, mut refused, mut seconds) = (0, 0, 0.0);
     let mut used = CpuTimes::default();
-    for cycle in 1..=options.cycles {
+    let (began, mut cycle) = (Instant::now(), 0);
+    while cycle < options.cycles || began.elapsed() < options.duration {
+        cycle += 1;
         for index in 0..engine.len() {
             engine.drop_now(index);
         }
