@@ -317,7 +317,7 @@ def _print_memory(console: Console, records: Sequence[Record]) -> None:
             "slow_closed_by_server",
         ),
         *("kernel_bytes_per_connection", "connections", "processes", "descriptors"),
-        *("timer_late_p50_ms", "timer_late_p99_ms", "pss_after_to_before"),
+        *("timer_late_p50_ms", "timer_late_p99_ms", "timer_late_own_p99_ms", "pss_after_to_before"),
     )
     for scenario, names in scenarios_of(records).items():
         for server in names:
