@@ -131,6 +131,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         preset,
         plan=plan,
         seconds=options.seconds or preset.seconds,
+        warmup_s=preset.warmup_s * (options.seconds or preset.seconds) / preset.seconds,
         sizes=tuple(map(int, options.sizes.split(","))) if options.sizes else preset.sizes,
         servers=frozenset(chosen) if chosen else None,
         idle_connections=min(idle or most, most),

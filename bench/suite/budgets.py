@@ -163,7 +163,7 @@ def judge(
     take_best: bool,
     skipped: Mapping[str, str] | None = None,
 ) -> list[Verdict]:
-    """Each budget's verdict: by the median of the passes, or by the best of them (the gate)."""
+    """Each budget's verdict: by the median of clean passes, or by the best of all (the gate)."""
     return [
         _judge(budget, records, take_best=take_best, skipped=skipped or {}) for budget in budgets
     ]
@@ -175,7 +175,7 @@ def _judge(
     if budget.to is None:
         found = list(values(records, budget.of).values())
     else:
-        found = ratios(records, budget.of, budget.to)
+        found = ratios(records, budget.of, budget.to, every=take_best)
     if not found:
         servers = dict.fromkeys([budget.of.server, budget.to.server if budget.to else ""])
         missing = [server for server in servers if server in skipped]

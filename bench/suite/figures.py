@@ -69,9 +69,14 @@ def middle(records: Iterable[Record], quantity: Quantity) -> float | None:
     return median(found.values()) if found else None
 
 
-def ratios(records: Sequence[Record], of: Quantity, to: Quantity) -> list[float]:
-    """The ratio in each pass that has both; clean passes only, where there is a clean one."""
-    pairs = _paired(records, of, to, disturbed=False)
+def ratios(
+    records: Sequence[Record], of: Quantity, to: Quantity, *, every: bool = False
+) -> list[float]:
+    """The ratio in each pass that has both; clean passes only, where there is a clean one.
+
+    With ``every`` the disturbed ones too: for who takes the best, more passes are better.
+    """
+    pairs = [] if every else _paired(records, of, to, disturbed=False)
     return pairs or _paired(records, of, to, disturbed=True)
 
 

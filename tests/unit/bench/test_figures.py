@@ -51,6 +51,7 @@ def test_ratios_of_undisturbed_passes_come_first() -> None:
     ]
     assert ratios(records, OF, TO) == [0.9]
     assert ratios(records[:2], OF, TO) == [0.1]
+    assert ratios(records, OF, TO, every=True) == [0.1, 0.9]
 
 
 def test_a_ratio_to_nothing_is_none() -> None:
