@@ -7,11 +7,11 @@ SETTINGS := VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH=$(CURDIR)/$(BIN):$$PATH PIP_DISAB
 
 FUZZ_TARGETS := $(patsubst otp_core_rs/fuzz/fuzz_targets/%.rs,%,$(wildcard otp_core_rs/fuzz/fuzz_targets/*.rs))
 
-.PHONY: help serve demo test test-rust test-python lint build fuzz clean
+.PHONY: help serve demo test test-rust test-python lint build fuzz clean bench bench-quick bench-gate bench-baseline
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(VENV)/.dependencies: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "otp-server needs Python 3.11 or newer; set PYTHON=python3.x"; exit 1; }
@@ -60,6 +60,22 @@ fuzz: ## A minute of each fuzz target (needs a nightly Rust toolchain)
 		mkdir -p target/corpus/$$target; \
 		cargo +nightly fuzz run --fuzz-dir otp_core_rs/fuzz $$target target/corpus/$$target otp_core_rs/fuzz/seeds/$$target -- -max_total_time=60 || exit 1; \
 	done
+
+$(VENV)/.bench: $(VENV)/.built bench/requirements.txt
+	$(SETTINGS) $(BIN)/python -m pip install -q -c constraints.txt -r bench/requirements.txt
+	@touch $@
+
+bench: $(VENV)/.bench ## Measure everything beside the peers (BENCH="--scenario rr ..."); see bench/README.md
+	$(BIN)/python -m bench.run full $(BENCH)
+
+bench-quick: $(VENV)/.bench ## The same in small, in under three minutes
+	$(BIN)/python -m bench.run quick $(BENCH)
+
+bench-gate: $(VENV)/.bench ## Instruction counts and in-run ratios against the budgets
+	$(BIN)/python -m bench.run gate $(BENCH)
+
+bench-baseline: $(VENV)/.bench ## Write bench/instructions.toml for this compiler
+	$(BIN)/python -m bench.run baseline
 
 clean: ## Remove what was built; data stays
 	rm -rf $(VENV) target dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

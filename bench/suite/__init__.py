@@ -1,0 +1,13 @@
+"""The orchestrator of the benches.
+
+machine       processors, memory, descriptors
+processes     start a server pinned, see where it listens, end it
+servers       which servers there are: the floor, ours, the peers
+loadgen       drives the load generator
+figures       medians, best rounds, ratios: pure
+rounds        interleaved rounds; disturbed ones repeated
+scenarios     what is measured
+budgets       budgets.toml against what was measured: pure
+report        one self-contained HTML page: pure
+instructions  the Rust core's operations, counted by callgrind
+"""
