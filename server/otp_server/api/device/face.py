@@ -31,6 +31,8 @@ from otp_server.telemetry import get_logger
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from prometheus_client import Counter
+
     from otp_server.domain.address import Network
     from otp_server.domain.device import Device
     from otp_server.services.devices import DeviceService
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from otp_server.transport.seam import LinkSide, Upgrade
 
 _HELD_MAX = 8
+_FRAME_KINDS = ("otp_request", "auth", "otp_response", "unknown")
 _BEARER = "bearer"
 _VOID_AGAIN_S = 1.0
 
@@ -84,6 +87,9 @@ class DeviceFace:
         self._services = services
         self._options = options
         self._metrics = metrics
+        # Looked up once: a label's look-up costs more than its count.
+        self._frames = {kind: metrics.frames.labels(kind=kind) for kind in _FRAME_KINDS}
+        self._issues: dict[str, Counter] = {}
         self._links: LinkSide | None = None
         self._sessions: dict[int, Session] = {}
         self._queue = IssueQueue(
@@ -234,15 +240,15 @@ class DeviceFace:
                 continue
             match frame.type:
                 case FrameType.OTP_REQUEST:
-                    self._metrics.frames.labels(kind="otp_request").inc()
+                    self._frames["otp_request"].inc()
                     self._otp_request(session, frame.payload)
                 case FrameType.SUBSCRIPTION | FrameType.PUBLICATION:
-                    self._metrics.frames.labels(kind="auth").inc()
+                    self._frames["auth"].inc()
                     self._auth(session, frame.payload)
                 case FrameType.OTP_RESPONSE:
-                    self._metrics.frames.labels(kind="otp_response").inc()
+                    self._frames["otp_response"].inc()
                 case _:
-                    self._metrics.frames.labels(kind="unknown").inc()
+                    self._frames["unknown"].inc()
 
     def _session_of(self, connection: int) -> Session | None:
         """The session of an open connection; one that was idle is made anew, and not kept yet."""
@@ -269,7 +275,7 @@ class DeviceFace:
     def _refuse(self, session: Session, kind: ErrorKind) -> None:
         """An answer first, then the close (contracts A4)."""
         self._send([(session.connection, encode_otp_error(kind.token))])
-        self._metrics.issues.labels(outcome=kind.token).inc()
+        self._count_issue(kind.token)
         self._close([(session.connection, kind)])
 
     def _request(self, session: Session, payload: bytes) -> None:
@@ -285,55 +291,67 @@ class DeviceFace:
         try:
             decode_otp_request(payload)
         except WireError:
-            self._settle(session, request, ErrorKind.MALFORMED.token)
+            self._send(self._settle(session, request, ErrorKind.MALFORMED.token))
             return
         if self._draining:
-            self._settle(session, request, ErrorKind.UNAVAILABLE.token)
+            self._send(self._settle(session, request, ErrorKind.UNAVAILABLE.token))
             return
         refused = self._services.issue.admit(session.device_id)
         if refused is None:
             self._queue.put(request)
         else:
-            self._answer(request, refused)
+            self._answer([(request, refused)])
 
-    def _answer(self, request: Waiting, outcome: IssueOutcome) -> None:
-        """Send the answer to the connection that asked, and to no other. Never raises."""
-        try:
-            self._give(request, outcome)
-        except Exception:
-            self._metrics.crashes.labels(where="answer").inc()
-            log.exception("answering failed")
-            self._close([(request.connection, ErrorKind.INTERNAL)])
+    def _answer(self, answered: Sequence[tuple[Waiting, IssueOutcome]]) -> None:
+        """Send each answer to the connection that asked, and to no other. Never raises."""
+        frames: list[tuple[int, bytes]] = []
+        closes: list[tuple[int, ErrorKind]] = []
+        for request, outcome in answered:
+            try:
+                frames += self._give(request, outcome)
+            except Exception:
+                self._metrics.crashes.labels(where="answer").inc()
+                log.exception("answering failed")
+                closes.append((request.connection, ErrorKind.INTERNAL))
+            else:
+                if isinstance(outcome, Refused) and outcome.kind is ErrorKind.UNAUTHORIZED:
+                    closes.append((request.connection, ErrorKind.UNAUTHORIZED))
+        self._send(frames)
+        if closes:
+            self._close(closes)
 
-    def _give(self, request: Waiting, outcome: IssueOutcome) -> None:
+    def _give(self, request: Waiting, outcome: IssueOutcome) -> list[tuple[int, bytes]]:
+        """The frames that may leave for this answer."""
         session = self._sessions.get(request.connection)
-        match outcome:
-            case Issued():
-                if session is None:
-                    self._metrics.issues.labels(outcome="gone").inc()
-                    if self._options.void_on_disconnect:
-                        self._void(outcome.challenge_id)
-                    return
+        if session is None:
+            if isinstance(outcome, Issued):
+                self._count_issue("gone")
                 if self._options.void_on_disconnect:
-                    session.challenge_id = outcome.challenge_id
-                frame = encode_otp_code(outcome.passcode, outcome.expires_at_ms)
-                self._settle(session, request, "issued", frame)
-            case Refused():
-                if session is None:
-                    return
-                self._settle(session, request, outcome.kind.token)
-                if outcome.kind is ErrorKind.UNAUTHORIZED:
-                    self._close([(session.connection, ErrorKind.UNAUTHORIZED)])
+                    self._void(outcome.challenge_id)
+            return []
+        if isinstance(outcome, Refused):
+            return self._settle(session, request, outcome.kind.token)
+        if self._options.void_on_disconnect:
+            session.challenge_id = outcome.challenge_id
+        frame = encode_otp_code(outcome.passcode, outcome.expires_at_ms)
+        return self._settle(session, request, "issued", frame)
 
     def _settle(
         self, session: Session, request: Waiting, outcome: str, frame: bytes | None = None
-    ) -> None:
-        """Fill the request's slot and send what may leave now."""
-        self._metrics.issues.labels(outcome=outcome).inc()
+    ) -> list[tuple[int, bytes]]:
+        """Fill the request's slot; the frames that may leave now."""
+        self._count_issue(outcome)
         request.slot.frame = encode_otp_error(outcome) if frame is None else frame
-        self._send([(session.connection, ready) for ready in session.ready_frames()])
+        ready = [(session.connection, frame) for frame in session.ready_frames()]
         if session.is_idle:
             self._sessions.pop(session.connection, None)
+        return ready
+
+    def _count_issue(self, outcome: str) -> None:
+        counter = self._issues.get(outcome)
+        if counter is None:
+            counter = self._issues[outcome] = self._metrics.issues.labels(outcome=outcome)
+        counter.inc()
 
     # --- tokens in frames -----------------------------------------------------------------
 

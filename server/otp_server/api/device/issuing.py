@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from otp_server.services.issue import IssueService
     from otp_server.telemetry import Metrics
 
-BATCH_MAX = 512
+    Answered = tuple["Waiting", IssueOutcome]
+
+BATCH_MAX = 256
+_ANSWERS_AT_ONCE = 64
 _TOGETHER_S = 0.05
 """Requests due within this of each other are answered together."""
 
@@ -46,14 +49,14 @@ class Waiting:
 class IssueQueue:
     """The admitted requests of all connections.
 
-    ``answer`` is called once for each request put in, with its outcome, in no promised order, and
-    never raises.
+    ``answer`` gets each request put in once, with its outcome, in no promised order, and never
+    raises. It gets a few at a time, and other tasks their turn between.
     """
 
     def __init__(
         self,
         issue: IssueService,
-        answer: Callable[[Waiting, IssueOutcome], None],
+        answer: Callable[[Sequence[Answered]], None],
         *,
         answer_s: float,
         metrics: Metrics,
@@ -94,17 +97,26 @@ class IssueQueue:
         try:
             with trio.move_on_at(min(self._due(request) for request in batch)) as time_left:
                 outcomes = await self._try(batch)
+            if not time_left.cancelled_caught:
+                await self._give(list(zip(batch, outcomes, strict=True)))
+                return
+            now = trio.current_time() + _TOGETHER_S
+            self._waiting.extendleft(r for r in reversed(batch) if self._due(r) > now)
+            late = Refused(ErrorKind.TIMEOUT, Reason.LATE)
+            await self._give([(r, late) for r in batch if self._due(r) <= now])
         finally:
             self._in_store = 0
-        if not time_left.cancelled_caught:
-            for request, outcome in zip(batch, outcomes, strict=True):
-                self._done(request, outcome)
-            return
-        now = trio.current_time() + _TOGETHER_S
-        self._waiting.extendleft(r for r in reversed(batch) if self._due(r) > now)
-        for request in batch:
-            if self._due(request) <= now:
-                self._done(request, Refused(ErrorKind.TIMEOUT, Reason.LATE))
+
+    async def _give(self, answered: Sequence[Answered]) -> None:
+        """Answer a few at a time: a full batch would keep the other tasks waiting."""
+        for start in range(0, len(answered), _ANSWERS_AT_ONCE):
+            few = answered[start : start + _ANSWERS_AT_ONCE]
+            now = trio.current_time()
+            for request, _ in few:
+                self._metrics.issue_seconds.observe(now - request.slot.arrived_at)
+            self._answer(few)
+            if start + _ANSWERS_AT_ONCE < len(answered):
+                await trio.lowlevel.checkpoint()
 
     async def _try(self, batch: Sequence[Waiting]) -> Sequence[IssueOutcome]:
         try:
@@ -113,10 +125,6 @@ class IssueQueue:
             self._metrics.crashes.labels(where="issue").inc()
             log.exception("issuing failed", count=len(batch))
             return [Refused(ErrorKind.INTERNAL, Reason.BUG)] * len(batch)
-
-    def _done(self, request: Waiting, outcome: IssueOutcome) -> None:
-        self._metrics.issue_seconds.observe(trio.current_time() - request.slot.arrived_at)
-        self._answer(request, outcome)
 
     def _due(self, request: Waiting) -> float:
         return request.slot.arrived_at + self._answer_s
