@@ -114,9 +114,13 @@ fn silence_is_seen() {
 fn a_storm_drops_all_and_comes_back() {
     let report =
         run(server(UPGRADED, right), "storm --connections 20 --cycles 2").expect("a report");
-    assert_eq!(report["answers"], 40);
+    let cycles = report["cycles"].as_array().map_or(0, Vec::len);
+    assert!(
+        cycles >= 2,
+        "as many as asked for, and more until the time is over"
+    );
+    assert_eq!(report["answers"], 20 * cycles);
     assert_eq!(report["refused"], 0);
-    assert_eq!(report["cycles"].as_array().map(Vec::len), Some(2));
 }
 
 #[test]
