@@ -1,8 +1,8 @@
 """``budgets.toml`` against what was measured. Pure.
 
 A budget names a measure of one server in one scenario; with ``against`` it is a ratio, taken
-within each pass. ``at_least`` or ``at_most`` is the limit, ``tolerance`` the part of it that is
-forgiven, ``aim`` what we would like.
+within each pass. ``at_least`` or ``at_most`` is the limit, ``tolerance`` the part of it that
+the gate forgives, ``aim`` what we would like.
 """
 
 from __future__ import annotations
@@ -182,7 +182,8 @@ def _judge(
         note = f"{' and '.join(missing)} skipped" if missing else ""
         return Verdict(budget, State.NOT_MEASURED, note=note)
     value = best(found, at_least=budget.at_least) if take_best else median(found)
-    state = State.HELD if budget.holds(value) else State.MISSED
+    held = budget.holds(value) if take_best else budget.is_within_limit(value)
+    state = State.HELD if held else State.MISSED
     note = "aim reached" if budget.reaches_aim(value) else ""
     if state is State.HELD and not budget.is_within_limit(value):
         note = "only by its tolerance"

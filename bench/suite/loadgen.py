@@ -162,9 +162,11 @@ def measures(answer: Answer) -> dict[str, float]:
     """
     wrong = {why: count for why, count in answer["faults"].items() if count}
     unanswered = answer.get("unanswered", 0)
-    if wrong or unanswered or not answer["answers"]:
+    if wrong or unanswered:
         text = f"{answer['answers']} right answers, {unanswered} owed, faults {wrong}"
         raise WrongAnswersError(text)
+    if not answer["answers"]:
+        raise BenchError("no answer was wrong or owed, and none came within the window")
     latency, cpu, count = answer["latency_us"], answer["cpu"], answer["answers"]
     found = {
         "p50_us": latency["p50"],

@@ -60,8 +60,13 @@ def test_the_tolerance_is_forgiven_and_no_more() -> None:
 
 
 def test_what_was_forgiven_is_told() -> None:
-    [verdict] = judge([budget(tolerance=0.1)], rounds([16.0], [10.0]), take_best=False)
+    [verdict] = judge([budget(tolerance=0.1)], rounds([16.0], [10.0]), take_best=True)
     assert (verdict.state, verdict.note) == (State.HELD, "only by its tolerance")
+
+
+def test_only_the_gate_forgives() -> None:
+    [verdict] = judge([budget(tolerance=0.1)], rounds([16.0], [10.0]), take_best=False)
+    assert (verdict.state, verdict.note) == (State.MISSED, "")
 
 
 def test_the_aim_is_noted() -> None:

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from bench.suite.loadgen import measures, others_share
-from bench.suite.processes import WrongAnswersError
+from bench.suite.processes import BenchError, WrongAnswersError
 
 ANSWER: dict[str, Any] = {
     "mode": "closed",
@@ -31,12 +31,16 @@ def test_a_storm_counts_handshakes() -> None:
     assert "msg_per_s" not in found
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"faults": {"an answer had other bytes": 1}}, {"unanswered": 1}, {"answers": 0}]
-)
+@pytest.mark.parametrize("wrong", [{"faults": {"an answer had other bytes": 1}}, {"unanswered": 1}])
 def test_a_round_with_a_wrong_answer_counts_for_nothing(wrong: dict[str, Any]) -> None:
     with pytest.raises(WrongAnswersError):
         measures({**ANSWER, **wrong})
+
+
+def test_a_window_without_an_answer_is_no_wrong_answer_and_no_figure() -> None:
+    with pytest.raises(BenchError) as raised:
+        measures({**ANSWER, "answers": 0})
+    assert not isinstance(raised.value, WrongAnswersError)
 
 
 def test_what_others_took() -> None:
