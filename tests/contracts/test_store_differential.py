@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Step = tuple[str, Sequence[int]]
 
 WORDS = (
-    "issue issue issue guess accept accept org-accept add add"
+    "issue issue issue crowd guess accept accept org-accept add add"
     " revoke feed void live sweep forget guesses list"
 )
 DEVICES, DIGESTS, ORGS = 4, 5, 2
@@ -60,6 +60,12 @@ async def play(store: Store, step: Step, serial: int) -> object:  # noqa: C901, 
             first = new_code(serial, a % DEVICES, [[b % DIGESTS, c % DIGESTS]], at=at(f))
             more = new_code(serial + 500, d % (DEVICES + 1), [[e % DIGESTS], [b % DIGESTS]])
             return await store.issue_device_codes([first, more] if c % 2 else [first])
+        case "crowd":
+            crowd = [
+                new_code(serial + 1000 * (n + 1), x % DEVICES, [[x % DIGESTS]], at=at(f))
+                for n, x in enumerate((a, b, c, d, e))
+            ]
+            return await store.issue_device_codes(crowd)
         case "guess":
             wanted = [digest(b % DIGESTS), digest(c % DIGESTS)]
             return await store.count_guesses([(guess(a, at=at(f), org_id=d or None), wanted)])

@@ -129,6 +129,38 @@ async def test_the_same_device_twice_in_a_batch_keeps_the_last(store: Store) -> 
     assert [await state_of(store, 1), await state_of(store, 2)] == ["superseded", "issued"]
 
 
+async def test_a_batch_with_everything_in_it_is_issued_in_order(store: Store) -> None:
+    """Clear items and others side by side: each meets what those before it have left."""
+    await add_devices(store, 12)
+    await store.revoke_device("device-11", 0)
+    live = [new_code(n, n, [[n]]) for n in range(3)]
+    assert await store.issue_device_codes(live) == [0, 0, 0]
+    batch = [
+        new_code(10, 3, [[0], [10]], at=1),  # code 0 is still device 0's
+        new_code(11, 0, [[11]], at=1),
+        new_code(12, 4, [[0]], at=1),  # now it is free
+        new_code(13, 5, [[11], [0], [13]], at=1),
+        new_code(14, 77, [[14]], at=1),
+        new_code(15, 11, [[15]], at=1),
+        new_code(16, 6, [[16]], at=1),
+        new_code(17, 6, [[17]], at=1),
+        new_code(18, 7, [[16]], at=1),  # device 6 has another by now
+        new_code(19, 8, [[19, 1]], at=1),  # under an older key it is device 1's
+        new_code(20, 9, [[20]], at=TTL, length=8),
+        new_code(21, 8, [[2], [1]], at=TTL),  # expired: in nobody's way
+        new_code(22, 10, [], at=TTL),
+    ]
+    unknown, revoked = IssueRefusal.DEVICE_UNKNOWN, IssueRefusal.DEVICE_REVOKED
+    expected = [1, 0, 0, 2, unknown, revoked, 0, 0, 0, NO_FREE, 0, 0, NO_FREE]
+    assert await store.issue_device_codes(batch) == expected
+    states = {n: await state_of(store, n) for n in (1, 2, 10, 11, 0, 13, 14, 15, 16, 17, 19, 20)}
+    ended = {1: "issued", 2: "issued", 14: None, 15: None, 19: None}
+    assert states == dict.fromkeys(states, "issued") | ended
+    codes = [await find(store, n) for n in (0, 16, 2)]
+    assert [code and code.device_id for code in codes] == ["device-4", "device-7", "device-8"]
+    assert await store.live_device_codes(1) == {6: 8, 8: 1}
+
+
 async def test_without_a_free_candidate_the_old_code_stays(store: Store) -> None:
     await add_devices(store, 2)
     await store.issue_device_codes([new_code(1, 0, [[1]]), new_code(2, 1, [[2]])])

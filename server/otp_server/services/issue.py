@@ -8,7 +8,6 @@ asked.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from otp_server.domain.outcome import Issued, IssueOutcome, Reason, Refused
@@ -28,19 +27,26 @@ if TYPE_CHECKING:
 
 DOMAIN = "device"
 TENANT = ""  # the device face is of the whole installation: a code carries no tenant
-CANDIDATES = 4
-"""Codes drawn for each request, so that a collision costs no second transaction."""
+SPARES = 3
+"""Codes drawn for each batch beside one a request, so that collisions cost no second transaction.
+Every request of the batch may take them; the store sees to it that each is taken once."""
 ROUNDS = 4
 """Transactions tried with fresh candidates before a request is refused as crowded."""
-_CHALLENGE_ID_BYTES = 16  # 128 random bits (requirement 5)
+_CHALLENGE_ID_TIME_BYTES = 6  # Unix milliseconds, until the year 10889
+_CHALLENGE_ID_RANDOM_BYTES = 16  # 128 random bits (requirement 5)
 
 log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Drawn:
-    item: NewDeviceCode
-    passcodes: list[Passcode]
+def new_challenge_ids(now_ms: int, count: int) -> list[bytes]:
+    """Ids that are told apart by 128 random bits each, the time before them.
+
+    The time makes the ids of a batch neighbours in a store's index, as in a UUID of version 7.
+    """
+    time = now_ms.to_bytes(_CHALLENGE_ID_TIME_BYTES)
+    size = _CHALLENGE_ID_RANDOM_BYTES
+    random = secrets.token_bytes(size * count)
+    return [time + random[at : at + size] for at in range(0, size * count, size)]
 
 
 class IssueService:
@@ -91,21 +97,26 @@ class IssueService:
                 for i in waiting:
                     outcomes[i] = Refused(ErrorKind.CROWDED, Reason.CROWDED)
                 break
-            drawn = self._draw([device_ids[i] for i in waiting], length)
+            items, passcodes = self._draw([device_ids[i] for i in waiting], length)
             try:
                 with self._live.issuing(length, len(waiting)):
-                    results = await self._store.issue_device_codes([d.item for d in drawn])
+                    results = await self._store.issue_device_codes(items)
             except StoreUnavailable as error:
                 log.warning("codes not issued", count=len(waiting), why=str(error))
                 for i in waiting:
                     outcomes[i] = Refused(ErrorKind.UNAVAILABLE, Reason.STORE)
                 break
             again: list[int] = []
-            for i, made, result in zip(waiting, drawn, results, strict=True):
+            for n, (i, item, result) in enumerate(zip(waiting, items, results, strict=True)):
                 if result is IssueRefusal.NO_FREE_CANDIDATE:
                     again.append(i)
+                elif isinstance(result, IssueRefusal):
+                    outcomes[i] = _refused(result)
                 else:
-                    outcomes[i] = self._outcome(made, result)
+                    drawn = passcodes[n] if result == 0 else passcodes[len(items) + result - 1]
+                    outcomes[i] = Issued(
+                        item.device_id, item.challenge_id, drawn, item.expires_at_ms
+                    )
             waiting = again
         return outcomes
 
@@ -113,29 +124,26 @@ class IssueService:
         """End codes that nobody may confirm any more. Raises StoreUnavailable."""
         await self._store.void_device_codes(challenge_ids, self._clock.now_ms())
 
-    def _draw(self, device_ids: Sequence[str], length: int) -> list[_Drawn]:
+    def _draw(
+        self, device_ids: Sequence[str], length: int
+    ) -> tuple[list[NewDeviceCode], list[Passcode]]:
+        """The items, and the passcodes drawn: one an item, then the spares of all."""
         now_ms = self._clock.now_ms()
-        codes = self._keyring.draw(DOMAIN, TENANT, ALPHABET, length, CANDIDATES * len(device_ids))
-        drawn: list[_Drawn] = []
-        for n, device_id in enumerate(device_ids):
-            own = codes[n * CANDIDATES : (n + 1) * CANDIDATES]
-            item = NewDeviceCode(
-                challenge_id=secrets.token_bytes(_CHALLENGE_ID_BYTES),
-                device_id=device_id,
-                length=length,
-                candidates=[digests for _, digests in own],
-                issued_at_ms=now_ms,
-                expires_at_ms=now_ms + self._policy.ttl_ms,
+        expires_at_ms = now_ms + self._policy.ttl_ms
+        count = len(device_ids)
+        drawn = self._keyring.draw(DOMAIN, TENANT, ALPHABET, length, count + SPARES)
+        spares = [digests for _, digests in drawn[count:]]
+        ids = new_challenge_ids(now_ms, count)
+        items = [
+            NewDeviceCode(
+                challenge_id, device_id, length, [digests, *spares], now_ms, expires_at_ms
             )
-            drawn.append(_Drawn(item, [passcode for passcode, _ in own]))
-        return drawn
+            for challenge_id, device_id, (_, digests) in zip(ids, device_ids, drawn, strict=False)
+        ]
+        return items, [passcode for passcode, _ in drawn]
 
-    def _outcome(self, made: _Drawn, result: int | IssueRefusal) -> IssueOutcome:
-        if isinstance(result, int):
-            item = made.item
-            return Issued(
-                item.device_id, item.challenge_id, made.passcodes[result], item.expires_at_ms
-            )
-        if result is IssueRefusal.DEVICE_REVOKED:
-            return Refused(ErrorKind.UNAUTHORIZED, Reason.REVOKED)
-        return Refused(ErrorKind.UNAUTHORIZED, Reason.DEVICE_UNKNOWN)
+
+def _refused(why: IssueRefusal) -> Refused:
+    if why is IssueRefusal.DEVICE_REVOKED:
+        return Refused(ErrorKind.UNAUTHORIZED, Reason.REVOKED)
+    return Refused(ErrorKind.UNAUTHORIZED, Reason.DEVICE_UNKNOWN)

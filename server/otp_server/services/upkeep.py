@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 COUNT_INTERVAL_S = 1.0
 SWEEP_EVERY = 10
 """Sweep once in so many counts."""
-CODES_KEPT_MS = 24 * 3600 * 1000
-"""How long an ended code is remembered, so that a refusal's private reason can be told."""
+CODES_KEPT_MS = 3600 * 1000
+"""How long an ended code is remembered, so that a refusal's private reason can be told.
+
+Who types an old code does so within minutes; what is kept longer makes each guess's look-up dearer.
+"""
 
 log = get_logger(__name__)
 

@@ -91,7 +91,7 @@ async def test_room_returns_when_codes_end() -> None:
 
 async def test_a_tiny_universe_never_gives_a_code_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forced collisions: 10 codes, 12 devices (requirement 46)."""
-    monkeypatch.setattr(issue_module, "CANDIDATES", 16)
+    monkeypatch.setattr(issue_module, "SPARES", 100)
     policy = CodePolicy(1, 1, 300_000, guess_risk=1e9, failures_allowed=1)
     world = World(policy=policy)
     ids = await devices(world, 12)
@@ -140,9 +140,11 @@ async def test_codes_of_an_old_key_still_confirm_and_stay_unique() -> None:
     assert not isinstance((await new.confirm.confirm_many([again]))[0], Refused)
 
 
-async def test_challenge_ids_are_128_random_bits() -> None:
+async def test_challenge_ids_are_the_time_and_128_random_bits(mock_clock: MockClock) -> None:
     world = World()
     outcomes = await world.issue.issue_many(await devices(world, 20))
     ids = [outcome.challenge_id for outcome in outcomes if isinstance(outcome, Issued)]
     assert len(set(ids)) == 20
-    assert {len(challenge_id) for challenge_id in ids} == {16}
+    assert len({challenge_id[6:] for challenge_id in ids}) == 20
+    assert {len(challenge_id[6:]) for challenge_id in ids} == {16}
+    assert {int.from_bytes(challenge_id[:6]) for challenge_id in ids} == {world.clock.now_ms()}

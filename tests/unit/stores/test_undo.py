@@ -10,7 +10,7 @@ import trio.testing
 
 from otp_server.errors import StoreUnavailable
 from otp_server.services.ports import AcceptRefusal
-from otp_server.stores.sqlite import code_statements, group_commit, open_sqlite_store
+from otp_server.stores.sqlite import group_commit, issue_statements, open_sqlite_store
 from tests.contracts.samples import accept, digest, guess, new_code, state_of
 from tests.unit.stores.gates import Gate, at_commits
 
@@ -81,14 +81,14 @@ async def test_cancelled_while_running_it_is_void(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate()
-    issue = code_statements.issue_device_codes
+    issue = issue_statements.issue_device_codes
 
     def slow(connection: apsw.Connection, **batch: object) -> object:
         answer = issue(connection, **batch)
         gate.stand()
         return answer
 
-    monkeypatch.setattr(code_statements, "issue_device_codes", slow)
+    monkeypatch.setattr(issue_statements, "issue_device_codes", slow)
     async with issuing(store) as scope:
         await gate.reached()
         scope.cancel()

@@ -3,7 +3,8 @@
     store               SqliteStore: each port method is one operation of the writer or the reader
     group_commit        the worker: all operations waiting are one transaction, one fsync
     operation           one waiting operation: its states, its waiting task
-    code_statements     codes and guesses in SQL
+    issue_statements    a batch of new codes in SQL, by a few large statements
+    code_statements     the life of codes, and guesses, in SQL
     device_statements   devices and organisations in SQL
     connection          opening, and what SQLite's errors mean to an operator
     schema, migrations/ numbered SQL files and the one who applies them

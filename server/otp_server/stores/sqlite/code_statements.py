@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from otp_server.domain.challenge import CodeState, DeviceCode
 from otp_server.domain.device import Device
-from otp_server.errors import AlreadyExists
-from otp_server.services.ports import AcceptRefusal, Guess, IssueRefusal
+from otp_server.services.ports import AcceptRefusal, Guess
 from otp_server.stores.bounds import SWEEP_ROWS_MAX
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     import apsw
 
-    from otp_server.services.ports import Acceptance, NewDeviceCode
+    from otp_server.services.ports import Acceptance
 
 _CODE_COLUMNS = "challenge_id, device_id, digest, length, state, issued_at_ms, expires_at_ms"
 _END_LIVE = (
@@ -28,9 +27,17 @@ _END_LIVE = (
     " state = CASE WHEN expires_at_ms <= ?1 THEN 'expired' ELSE ?2 END"
     " WHERE device_id = ?3 AND state = 'issued'"
 )
-_INSERT_CODE = (
-    f"INSERT INTO device_codes ({_CODE_COLUMNS})"  # noqa: S608 - our own words
-    " VALUES (?, ?, ?, ?, 'issued', ?, ?)"
+_FIND_LIVE = (
+    f"SELECT {_CODE_COLUMNS} FROM device_codes WHERE state = 'issued'"  # noqa: S608 - our own words
+    " AND digest IN ({digests}) ORDER BY seq DESC LIMIT 1"
+)
+# From part to part of device_codes_digest; an hour of a thousand devices has some ten.
+_FIND_ENDED = (
+    "WITH RECURSIVE parts (part) AS (SELECT max(seq) >> 11 FROM device_codes UNION ALL"  # noqa: S608 - our own words
+    " SELECT part - 1 FROM parts WHERE part > (SELECT min(seq) >> 11 FROM device_codes))"
+    f" SELECT {_CODE_COLUMNS} FROM device_codes WHERE seq = ("
+    "SELECT max(c.seq) FROM parts CROSS JOIN device_codes AS c"
+    " ON c.seq >> 11 = part AND c.digest IN ({digests}) WHERE c.ended_at_ms IS NOT NULL)"
 )
 
 _FORGET_CODES = (
@@ -48,75 +55,14 @@ _FORGET_GUESSES = (
 )
 
 
-def _places(count: int) -> str:
+def places(count: int) -> str:
+    """So many question marks."""
     return ", ".join("?" * count)
 
 
 def end_live_code(connection: apsw.Connection, device_id: str, state: str, at_ms: int) -> None:
     """End a device's live code, if it has one; ``expired`` if it was over already."""
     connection.execute(_END_LIVE, (at_ms, state, device_id))
-
-
-def issue_device_codes(
-    connection: apsw.Connection, batch: Sequence[NewDeviceCode]
-) -> list[int | IssueRefusal]:
-    """In order, so an item meets the codes of those before it."""
-    fresh: set[bytes] = set()
-    for item in batch:
-        used = connection.execute(
-            "SELECT 1 FROM device_codes WHERE challenge_id = ?", (item.challenge_id,)
-        ).fetchone()
-        if used is not None or item.challenge_id in fresh:
-            raise AlreadyExists("challenge_id", item.challenge_id.hex())
-        fresh.add(item.challenge_id)
-    return [_issue(connection, item) for item in batch]
-
-
-def _issue(connection: apsw.Connection, item: NewDeviceCode) -> int | IssueRefusal:
-    device = connection.execute(
-        "SELECT revoked_at_ms FROM devices WHERE device_id = ?", (item.device_id,)
-    ).fetchone()
-    if device is None:
-        return IssueRefusal.DEVICE_UNKNOWN
-    if device[0] is not None:
-        return IssueRefusal.DEVICE_REVOKED
-    for index, digests in enumerate(item.candidates):
-        if _make_free(connection, item, digests):
-            end_live_code(connection, item.device_id, "superseded", item.issued_at_ms)
-            connection.execute(
-                _INSERT_CODE,
-                (
-                    item.challenge_id,
-                    item.device_id,
-                    digests[0],
-                    item.length,
-                    item.issued_at_ms,
-                    item.expires_at_ms,
-                ),
-            )
-            return index
-    return IssueRefusal.NO_FREE_CANDIDATE
-
-
-def _make_free(connection: apsw.Connection, item: NewDeviceCode, digests: Sequence[bytes]) -> bool:
-    """Whether no other device's live code has one of the digests; expired ones are ended.
-
-    The device's own code is about to be superseded, and in nobody's way.
-    """
-    now_ms = item.issued_at_ms
-    in_the_way: list[tuple[Any, ...]] = connection.execute(
-        "SELECT seq, expires_at_ms FROM device_codes"  # noqa: S608 - only question marks
-        f" WHERE state = 'issued' AND device_id <> ? AND digest IN ({_places(len(digests))})",
-        (item.device_id, *digests),
-    ).fetchall()
-    if any(now_ms < expires_at_ms for _, expires_at_ms in in_the_way):
-        return False
-    for seq, _ in in_the_way:
-        connection.execute(
-            "UPDATE device_codes SET state = 'expired', ended_at_ms = ? WHERE seq = ?",
-            (now_ms, seq),
-        )
-    return True
 
 
 def void_device_codes(
@@ -158,11 +104,9 @@ def count_guesses(
 
 
 def _find(connection: apsw.Connection, digests: Sequence[bytes]) -> DeviceCode | None:
-    for which in ("state = 'issued'", "ended_at_ms IS NOT NULL"):
+    for query in (_FIND_LIVE, _FIND_ENDED):
         row = connection.execute(
-            f"SELECT {_CODE_COLUMNS} FROM device_codes"  # noqa: S608 - our own words
-            f" WHERE {which} AND digest IN ({_places(len(digests))}) ORDER BY seq DESC LIMIT 1",
-            tuple(digests),
+            query.format(digests=places(len(digests))), tuple(digests)
         ).fetchone()
         if row is not None:
             challenge_id, device_id, digest, length, state, issued_at_ms, expires_at_ms = row

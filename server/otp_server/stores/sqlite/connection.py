@@ -79,6 +79,8 @@ def prepare_file(path: Path, options: SqliteOptions) -> None:
             f"SQLite {apsw.sqlite_lib_version()} can corrupt a database in WAL mode: "
             f"install an apsw with SQLite {'.'.join(map(str, SQLITE_MIN))} or newer"
         )
+    if "ENABLE_CARRAY" not in apsw.compile_options:
+        raise ConfigError("SQLite was built without carray: install the apsw of PyPI")
     try:
         _create_file(path)
         with closing(_open(path, options)) as connection:

@@ -10,6 +10,7 @@ import trio
 
 from otp_server.stores.sqlite import code_statements as codes
 from otp_server.stores.sqlite import device_statements as devices
+from otp_server.stores.sqlite import issue_statements as issuing
 from otp_server.stores.sqlite.connection import Database, SqliteOptions, prepare_file
 from otp_server.stores.sqlite.group_commit import GroupWorker, WorkerStatistics
 
@@ -116,7 +117,7 @@ class SqliteStore:
             for item in batch:
                 codes.void_device_codes(connection, [item.challenge_id], item.issued_at_ms)
 
-        return await self._writer.call(partial(codes.issue_device_codes, batch=batch), undo)
+        return await self._writer.call(partial(issuing.issue_device_codes, batch=batch), undo)
 
     async def void_device_codes(self, challenge_ids: Sequence[bytes], at_ms: int) -> int:
         """End the codes still issued as void."""
