@@ -10,14 +10,19 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from bisect import bisect_left
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping
+    from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 
 HIDDEN = "<hidden>"
 
@@ -122,6 +127,31 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     return logger
 
 
+class Durations(Collector):
+    """A histogram that takes many observations at once: one of the library's costs 3 us each."""
+
+    BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+    def __init__(self, name: str, documentation: str, *, registry: CollectorRegistry) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._counts = [0] * (len(self.BOUNDS_S) + 1)
+        self._sum_s = 0.0
+        registry.register(self)
+
+    def observe(self, seconds: Iterable[float]) -> None:
+        """Count each. Not for several threads."""
+        for value in seconds:
+            self._counts[bisect_left(self.BOUNDS_S, value)] += 1
+            self._sum_s += value
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """For the registry."""
+        names = [*map(floatToGoString, self.BOUNDS_S), "+Inf"]
+        buckets = list(zip(names, accumulate(self._counts), strict=True))
+        yield HistogramMetricFamily(self._name, self._documentation, buckets, self._sum_s)
+
+
 class Metrics:
     """Everything ``/metrics`` shows. One instance a server, built by the composition root."""
 
@@ -141,11 +171,8 @@ class Metrics:
         self.issues = Counter(
             "otp_device_issues", "Answers to code requests.", ["outcome"], registry=r
         )
-        self.issue_seconds = Histogram(
-            "otp_device_issue_seconds",
-            "From an OTP_REQUEST's arrival to its answer.",
-            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-            registry=r,
+        self.issue_seconds = Durations(
+            "otp_device_issue_seconds", "From an OTP_REQUEST's arrival to its answer.", registry=r
         )
         self.confirms = Counter(
             "otp_device_confirms", "Confirmations.", ["route", "outcome"], registry=r

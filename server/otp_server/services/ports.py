@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from otp_server.domain.device import Device, Organisation
 
 
-@dataclass(frozen=True, slots=True)
-class NewDeviceCode:
+class NewDeviceCode(NamedTuple):
     """One code to issue: whose, and the candidates to take the first free one of.
 
     ``candidates[i]`` holds the digests of candidate ``i`` under every key, the current one first:

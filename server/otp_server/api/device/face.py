@@ -7,15 +7,15 @@ rules are ``proto/device-frames.md``; every frame is authorised anew (requiremen
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import trio
 
-from otp_server.api.device.issuing import IssueQueue, Waiting
-from otp_server.api.device.sessions import Session, Standing
+from otp_server.api.device.issuing import IssueQueue
+from otp_server.api.device.sessions import Session, Slot, Standing
 from otp_server.core import (
     Frame,
     decode_auth,
@@ -31,7 +31,7 @@ from otp_server.telemetry import get_logger
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from prometheus_client import Counter
+    import prometheus_client
 
     from otp_server.domain.address import Network
     from otp_server.domain.device import Device
@@ -56,6 +56,11 @@ class FrameType(IntEnum):
     PUBLICATION = 2
     OTP_REQUEST = 19
     OTP_RESPONSE = 20
+
+
+_OTP_REQUEST = int(FrameType.OTP_REQUEST)
+_OTP_RESPONSE = int(FrameType.OTP_RESPONSE)
+_AUTH = frozenset({int(FrameType.SUBSCRIPTION), int(FrameType.PUBLICATION)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +94,9 @@ class DeviceFace:
         self._metrics = metrics
         # Looked up once: a label's look-up costs more than its count.
         self._frames = {kind: metrics.frames.labels(kind=kind) for kind in _FRAME_KINDS}
-        self._issues: dict[str, Counter] = {}
+        self._issues: dict[str, prometheus_client.Counter] = {}
         self._links: LinkSide | None = None
+        self._asked: list[Slot] = []  # while frames are gone through: admitted at their end
         self._sessions: dict[int, Session] = {}
         self._queue = IssueQueue(
             services.issue, self._answer, answer_s=options.answer_s, metrics=metrics
@@ -234,21 +240,28 @@ class DeviceFace:
 
     def received(self, frames: Iterable[tuple[int, Frame]]) -> None:
         """Frames, in the order they came on each connection. Never blocks."""
-        for connection, frame in frames:
-            session = self._session_of(connection)
-            if session is None:
-                continue
-            match frame.type:
-                case FrameType.OTP_REQUEST:
-                    self._frames["otp_request"].inc()
-                    self._otp_request(session, frame.payload)
-                case FrameType.SUBSCRIPTION | FrameType.PUBLICATION:
-                    self._frames["auth"].inc()
+        kinds: Counter[str] = Counter()
+        now = trio.current_time()
+        try:
+            for connection, frame in frames:
+                session = self._session_of(connection)
+                if session is None:
+                    continue
+                frame_type = frame.type
+                if frame_type == _OTP_REQUEST:
+                    kinds["otp_request"] += 1
+                    self._otp_request(session, frame.payload, now)
+                elif frame_type in _AUTH:
+                    kinds["auth"] += 1
                     self._auth(session, frame.payload)
-                case FrameType.OTP_RESPONSE:
-                    self._frames["otp_response"].inc()
-                case _:
-                    self._frames["unknown"].inc()
+                elif frame_type == _OTP_RESPONSE:
+                    kinds["otp_response"] += 1
+                else:
+                    kinds["unknown"] += 1
+        finally:
+            for kind, count in kinds.items():
+                self._frames[kind].inc(count)
+            self._admit_asked()
 
     def _session_of(self, connection: int) -> Session | None:
         """The session of an open connection; one that was idle is made anew, and not kept yet."""
@@ -259,16 +272,16 @@ class DeviceFace:
                 session = Session(connection, "", Standing.KNOWN, device_id)
         return session
 
-    def _otp_request(self, session: Session, payload: bytes) -> None:
+    def _otp_request(self, session: Session, payload: bytes, now: float) -> None:
         match session.standing:
+            case Standing.KNOWN:
+                self._request(session, payload, now)
             case Standing.ANONYMOUS:
                 self._refuse(session, ErrorKind.UNAUTHORIZED)
             case Standing.CHECKING if len(session.held) < _HELD_MAX:
                 session.held.append(payload)
             case Standing.CHECKING:
                 self._close([(session.connection, ErrorKind.FLOODED)])
-            case Standing.KNOWN:
-                self._request(session, payload)
             case Standing.CLOSING:
                 pass  # nothing is begun for who is on the way out
 
@@ -278,80 +291,102 @@ class DeviceFace:
         self._count_issue(kind.token)
         self._close([(session.connection, kind)])
 
-    def _request(self, session: Session, payload: bytes) -> None:
+    def _request(self, session: Session, payload: bytes, now: float) -> None:
         if self._services.presence.is_revoked(session.device_id):
             self._refuse(session, ErrorKind.UNAUTHORIZED)
             return
-        slot = session.take_slot(trio.current_time())
+        slot = session.take_slot(now)
         if slot is None:
             self._close([(session.connection, ErrorKind.FLOODED)])
             return
         self._sessions[session.connection] = session  # until the answer has left
-        request = Waiting(session.connection, session.device_id, slot)
         try:
             decode_otp_request(payload)
         except WireError:
-            self._send(self._settle(session, request, ErrorKind.MALFORMED.token))
+            self._settle_now(session, slot, ErrorKind.MALFORMED)
             return
         if self._draining:
-            self._send(self._settle(session, request, ErrorKind.UNAVAILABLE.token))
+            self._settle_now(session, slot, ErrorKind.UNAVAILABLE)
             return
-        refused = self._services.issue.admit(session.device_id)
-        if refused is None:
-            self._queue.put(request)
-        else:
-            self._answer([(request, refused)])
+        self._asked.append(slot)
 
-    def _answer(self, answered: Sequence[tuple[Waiting, IssueOutcome]]) -> None:
+    def _admit_asked(self) -> None:
+        """Charge what was asked, and queue it or answer no."""
+        asked, self._asked = self._asked, []
+        verdicts = self._services.issue.admit_many([slot.device_id for slot in asked])
+        refused: list[tuple[Slot, IssueOutcome]] = []
+        for slot, refusal in zip(asked, verdicts, strict=True):
+            if refusal is None:
+                self._queue.put(slot)
+            else:
+                refused.append((slot, refusal))
+        if refused:
+            self._answer(refused)
+
+    def _answer(self, answered: Sequence[tuple[Slot, IssueOutcome]]) -> None:
         """Send each answer to the connection that asked, and to no other. Never raises."""
         frames: list[tuple[int, bytes]] = []
         closes: list[tuple[int, ErrorKind]] = []
-        for request, outcome in answered:
+        counts: Counter[str] = Counter()
+        for slot, outcome in answered:
             try:
-                frames += self._give(request, outcome)
+                word = self._give(slot, outcome, frames)
             except Exception:
                 self._metrics.crashes.labels(where="answer").inc()
                 log.exception("answering failed")
-                closes.append((request.connection, ErrorKind.INTERNAL))
-            else:
-                if isinstance(outcome, Refused) and outcome.kind is ErrorKind.UNAUTHORIZED:
-                    closes.append((request.connection, ErrorKind.UNAUTHORIZED))
+                closes.append((slot.connection, ErrorKind.INTERNAL))
+                continue
+            if word is not None:
+                counts[word] += 1
+            if isinstance(outcome, Refused) and outcome.kind is ErrorKind.UNAUTHORIZED:
+                closes.append((slot.connection, ErrorKind.UNAUTHORIZED))
+        for word, count in counts.items():
+            self._count_issue(word, count)
         self._send(frames)
         if closes:
             self._close(closes)
 
-    def _give(self, request: Waiting, outcome: IssueOutcome) -> list[tuple[int, bytes]]:
-        """The frames that may leave for this answer."""
-        session = self._sessions.get(request.connection)
-        if session is None:
-            if isinstance(outcome, Issued):
-                self._count_issue("gone")
+    def _give(
+        self, slot: Slot, outcome: IssueOutcome, frames: list[tuple[int, bytes]]
+    ) -> str | None:
+        """Add the frames that may leave for this answer; the word it counts as."""
+        session = self._sessions.get(slot.connection)
+        if isinstance(outcome, Issued):
+            if session is None:
                 if self._options.void_on_disconnect:
                     self._void(outcome.challenge_id)
-            return []
-        if isinstance(outcome, Refused):
-            return self._settle(session, request, outcome.kind.token)
-        if self._options.void_on_disconnect:
-            session.challenge_id = outcome.challenge_id
-        frame = encode_otp_code(outcome.passcode, outcome.expires_at_ms)
-        return self._settle(session, request, "issued", frame)
+                return "gone"
+            if self._options.void_on_disconnect:
+                session.challenge_id = outcome.challenge_id
+            frame = encode_otp_code(outcome.passcode, outcome.expires_at_ms)
+            self._settle(session, slot, frame, frames)
+            return "issued"
+        if session is None:
+            return None
+        self._settle(session, slot, encode_otp_error(outcome.kind.token), frames)
+        return outcome.kind.token
 
     def _settle(
-        self, session: Session, request: Waiting, outcome: str, frame: bytes | None = None
-    ) -> list[tuple[int, bytes]]:
-        """Fill the request's slot; the frames that may leave now."""
-        self._count_issue(outcome)
-        request.slot.frame = encode_otp_error(outcome) if frame is None else frame
-        ready = [(session.connection, frame) for frame in session.ready_frames()]
+        self, session: Session, slot: Slot, frame: bytes, frames: list[tuple[int, bytes]]
+    ) -> None:
+        """Fill the request's slot; add the frames that may leave now."""
+        slot.frame = frame
+        frames += [(session.connection, ready) for ready in session.ready_frames()]
         if session.is_idle:
             self._sessions.pop(session.connection, None)
-        return ready
 
-    def _count_issue(self, outcome: str) -> None:
+    def _settle_now(self, session: Session, slot: Slot, kind: ErrorKind) -> None:
+        """Answer a request that nobody is asked about."""
+        frames: list[tuple[int, bytes]] = []
+        self._settle(session, slot, encode_otp_error(kind.token), frames)
+        self._count_issue(kind.token)
+        self._send(frames)
+
+    def _count_issue(self, outcome: str, count: int = 1) -> None:
         counter = self._issues.get(outcome)
         if counter is None:
             counter = self._issues[outcome] = self._metrics.issues.labels(outcome=outcome)
-        counter.inc()
+        counter.inc(count)
 
     # --- tokens in frames -----------------------------------------------------------------
 
@@ -392,8 +427,10 @@ class DeviceFace:
             self._note_presence(session)
             held, session.held = session.held, []
             del self._sessions[session.connection]
+            now = trio.current_time()
             for payload in held:
-                self._request(session, payload)
+                self._request(session, payload, now)
+            self._admit_asked()
         elif session.held:
             self._refuse(session, refusal)
         else:

@@ -10,7 +10,6 @@ left nothing behind (``services/ports.py``). So there is always an answer, never
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from otp_server.services.issue import IssueService
     from otp_server.telemetry import Metrics
 
-    Answered = tuple["Waiting", IssueOutcome]
+    Answered = tuple[Slot, IssueOutcome]
 
 BATCH_MAX = 256
 _ANSWERS_AT_ONCE = 64
@@ -35,15 +34,6 @@ _TOGETHER_S = 0.05
 """Requests due within this of each other are answered together."""
 
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """An admitted request."""
-
-    connection: int
-    device_id: str
-    slot: Slot
 
 
 class IssueQueue:
@@ -65,12 +55,12 @@ class IssueQueue:
         self._answer = answer
         self._answer_s = answer_s
         self._metrics = metrics
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: deque[Slot] = deque()
         self._in_store = 0
         self._wake = trio.Event()
         self._emptied = trio.Event()
 
-    def put(self, request: Waiting) -> None:
+    def put(self, request: Slot) -> None:
         """Queue an admitted request. Never blocks."""
         self._waiting.append(request)
         self._wake.set()
@@ -91,11 +81,12 @@ class IssueQueue:
             self._emptied = trio.Event()
 
     async def _one_batch(self) -> None:
+        # The first is due first: they stand in the order of their arrival.
         batch = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
         self._in_store = len(batch)
         outcomes: Sequence[IssueOutcome] = ()
         try:
-            with trio.move_on_at(min(self._due(request) for request in batch)) as time_left:
+            with trio.move_on_at(self._due(batch[0])) as time_left:
                 outcomes = await self._try(batch)
             if not time_left.cancelled_caught:
                 await self._give(list(zip(batch, outcomes, strict=True)))
@@ -112,13 +103,12 @@ class IssueQueue:
         for start in range(0, len(answered), _ANSWERS_AT_ONCE):
             few = answered[start : start + _ANSWERS_AT_ONCE]
             now = trio.current_time()
-            for request, _ in few:
-                self._metrics.issue_seconds.observe(now - request.slot.arrived_at)
+            self._metrics.issue_seconds.observe(now - request.arrived_at for request, _ in few)
             self._answer(few)
             if start + _ANSWERS_AT_ONCE < len(answered):
                 await trio.lowlevel.checkpoint()
 
-    async def _try(self, batch: Sequence[Waiting]) -> Sequence[IssueOutcome]:
+    async def _try(self, batch: Sequence[Slot]) -> Sequence[IssueOutcome]:
         try:
             return await self._issue.issue_many([request.device_id for request in batch])
         except Exception:
@@ -126,5 +116,5 @@ class IssueQueue:
             log.exception("issuing failed", count=len(batch))
             return [Refused(ErrorKind.INTERNAL, Reason.BUG)] * len(batch)
 
-    def _due(self, request: Waiting) -> float:
-        return request.slot.arrived_at + self._answer_s
+    def _due(self, request: Slot) -> float:
+        return request.arrived_at + self._answer_s

@@ -12,7 +12,6 @@ Neither message of an OTP exchange carries an id, so a device pairs requests and
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -31,8 +30,10 @@ class Standing(Enum):
 
 @dataclass(slots=True)
 class Slot:
-    """The place of one answer."""
+    """A request, and the place of its answer. ``arrived_at`` on Trio's clock."""
 
+    connection: int
+    device_id: str
     arrived_at: float
     frame: bytes | None = None
 
@@ -50,7 +51,7 @@ class Session:
     device_id: str = ""
     held: list[bytes] = field(default_factory=list)
     """Payloads of OTP requests that came while the token is being checked."""
-    slots: deque[Slot] = field(default_factory=deque)
+    slots: list[Slot] = field(default_factory=list)
     challenge_id: bytes | None = None
     """The last code sent here, where codes end with their connection."""
 
@@ -63,7 +64,7 @@ class Session:
         """The next answer's place; None when too many are owed."""
         if len(self.slots) >= SLOTS_MAX:
             return None
-        slot = Slot(now)
+        slot = Slot(self.connection, self.device_id, now)
         self.slots.append(slot)
         return slot
 
@@ -72,5 +73,5 @@ class Session:
         ready: list[bytes] = []
         while self.slots and (frame := self.slots[0].frame) is not None:
             ready.append(frame)
-            self.slots.popleft()
+            del self.slots[0]
         return ready
