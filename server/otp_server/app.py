@@ -10,8 +10,9 @@ starting and stopping is here and nowhere else:
 
 from __future__ import annotations
 
+import gc
 import socket
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,7 @@ from otp_server.transport.sockets import (
 from otp_server.transport.websocket import WebSocketTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
 
     from otp_server.clock import Clock
@@ -66,6 +67,8 @@ _MINUTE_MS = 60_000
 _DEVICE_KEYS_MAX = 2_000_000
 _GUESS_KEYS_MAX = 100_000
 _ADDRESS_CONNECTIONS_MIN = 8
+_COLLECT_AFTER = 5000
+"""New objects that start a collection: more than a full batch of answers has at once."""
 _ANSWER_MARGIN_S = 0.5
 """How long before the promised deadline an answer is given up, so that it still arrives in time."""
 
@@ -102,6 +105,24 @@ class Services:
         self.devices = device_service(keys, store, clock)
         self.presence = PresenceService(store, clock=clock)
         self.tokens = TokenService(keys.token, clock=clock, quick_session_s=confirm.quick_session_s)
+
+
+@contextmanager
+def short_collections() -> Iterator[None]:
+    """Inside, the collector passes over what is there already, and comes less often.
+
+    A full collection goes through every object of every import, for tens of milliseconds; a batch
+    of answers would start a small one several times, and find nothing.
+    """
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +257,8 @@ class Server:
                     announce(f"listening face=http url={http_url}")
                     announce(f"listening face=ops url={ops_url}")
                     announce("ready")
-                    await self._drain.wait()
+                    with short_collections():
+                        await self._drain.wait()
                     log.info("draining", within_s=drain_s)
                     ends_at = trio.current_time() + drain_s
                     serving.cancel_scope.deadline = ends_at
