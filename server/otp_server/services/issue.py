@@ -108,7 +108,7 @@ class IssueService:
                 for i in waiting:
                     outcomes[i] = Refused(ErrorKind.CROWDED, Reason.CROWDED)
                 break
-            items, passcodes = self._draw([device_ids[i] for i in waiting], length)
+            items, drawn = self._draw([device_ids[i] for i in waiting], length)
             try:
                 with self._live.issuing(length, len(waiting)):
                     results = await self._store.issue_device_codes(items)
@@ -124,9 +124,9 @@ class IssueService:
                 elif isinstance(result, IssueRefusal):
                     outcomes[i] = _refused(result)
                 else:
-                    drawn = passcodes[n] if result == 0 else passcodes[len(items) + result - 1]
+                    passcode = drawn[n] if result == 0 else drawn[len(items) + result - 1]
                     outcomes[i] = Issued(
-                        item.device_id, item.challenge_id, drawn, item.expires_at_ms
+                        item.device_id, item.challenge_id, passcode, item.expires_at_ms
                     )
             waiting = again
         return outcomes
