@@ -71,21 +71,10 @@ class IssueService:
 
     def admit(self, device_id: str) -> Refused | None:
         """Charge the device's limit; None when it may go on. Never blocks."""
-        return self.admit_many([device_id])[0]
-
-    def admit_many(self, device_ids: Sequence[str]) -> list[Refused | None]:
-        """The same for each, in order. A bug is the refusal of its request and of no other."""
-        now_ms = self._clock.now_ms()
-        return [self._reserve(device_id, now_ms) for device_id in device_ids]
-
-    def _reserve(self, device_id: str, now_ms: int) -> Refused | None:
         try:
-            wait_ms = self._limiter.reserve(device_id, now_ms)
+            wait_ms = self._limiter.reserve(device_id, self._clock.now_ms())
         except LimiterFull:
             return Refused(ErrorKind.CROWDED, Reason.LIMITER_FULL)
-        except Exception:
-            log.exception("a request was not admitted")
-            return Refused(ErrorKind.INTERNAL, Reason.BUG)
         if wait_ms:
             return Refused(ErrorKind.RATE_LIMITED, Reason.DEVICE_LIMIT, wait_ms)
         return None

@@ -446,6 +446,19 @@ async def test_other_frames_are_ignored(autojump_clock: MockClock, make_stage: M
     assert 'otp_device_frames_total{kind="otp_response"} 1.0' in rendered
 
 
+async def test_requests_refused_at_once_are_not_unanswered(
+    autojump_clock: MockClock, make_stage: MakeStage
+) -> None:
+    stage = await make_stage(requests=[(1, 60_000)])
+    _, token = await stage.device()
+    connection = await stage.connect(token)
+    stage.receive(connection, REQUEST)
+    await stage.links.wait_answers(connection, 1)
+    stage.receive(connection, 100 * REQUEST)  # more than may be unanswered, in one batch
+    answers = stage.links.answers(connection)[1:]
+    assert [error for _, _, error in answers] == 100 * ["rate_limited"]
+
+
 async def test_too_many_unanswered_requests(
     autojump_clock: MockClock, make_stage: MakeStage
 ) -> None:

@@ -69,20 +69,6 @@ async def test_the_limit_of_a_device_is_its_own(mock_clock: MockClock) -> None:
     assert world.issue.admit("a") is None
 
 
-class BrokenLimiter:
-    def reserve(self, device_id: str, now_ms: int) -> int:
-        if device_id == "b":
-            raise ZeroDivisionError
-        return 0
-
-
-async def test_a_bug_while_admitting_costs_its_request_alone() -> None:
-    world = World()
-    world.issue._limiter = BrokenLimiter()  # type: ignore[assignment]  # a bug for one device
-    bug = Refused(ErrorKind.INTERNAL, Reason.BUG)
-    assert world.issue.admit_many(["a", "b", "c"]) == [None, bug, None]
-
-
 async def test_codes_grow_with_the_crowd_and_then_are_refused() -> None:
     policy = CodePolicy(6, 7, 300_000, guess_risk=0.001, failures_allowed=500)  # 2, then 20
     world = World(policy=policy)

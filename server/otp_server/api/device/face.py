@@ -96,7 +96,6 @@ class DeviceFace:
         self._frames = {kind: metrics.frames.labels(kind=kind) for kind in _FRAME_KINDS}
         self._issues: dict[str, prometheus_client.Counter] = {}
         self._links: LinkSide | None = None
-        self._asked: list[Slot] = []  # while frames are gone through: admitted at their end
         self._sessions: dict[int, Session] = {}
         self._queue = IssueQueue(
             services.issue, self._answer, answer_s=options.answer_s, metrics=metrics
@@ -261,7 +260,6 @@ class DeviceFace:
         finally:
             for kind, count in kinds.items():
                 self._frames[kind].inc(count)
-            self._admit_asked()
 
     def _session_of(self, connection: int) -> Session | None:
         """The session of an open connection; one that was idle is made anew, and not kept yet."""
@@ -308,20 +306,11 @@ class DeviceFace:
         if self._draining:
             self._settle_now(session, slot, ErrorKind.UNAVAILABLE)
             return
-        self._asked.append(slot)
-
-    def _admit_asked(self) -> None:
-        """Charge what was asked, and queue it or answer no."""
-        asked, self._asked = self._asked, []
-        verdicts = self._services.issue.admit_many([slot.device_id for slot in asked])
-        refused: list[tuple[Slot, IssueOutcome]] = []
-        for slot, refusal in zip(asked, verdicts, strict=True):
-            if refusal is None:
-                self._queue.put(slot)
-            else:
-                refused.append((slot, refusal))
-        if refused:
-            self._answer(refused)
+        refused = self._services.issue.admit(session.device_id)
+        if refused is None:
+            self._queue.put(slot)
+        else:
+            self._answer([(slot, refused)])  # at once: what waits takes one of few slots
 
     def _answer(self, answered: Sequence[tuple[Slot, IssueOutcome]]) -> None:
         """Send each answer to the connection that asked, and to no other. Never raises."""
@@ -430,7 +419,6 @@ class DeviceFace:
             now = trio.current_time()
             for payload in held:
                 self._request(session, payload, now)
-            self._admit_asked()
         elif session.held:
             self._refuse(session, refusal)
         else:
