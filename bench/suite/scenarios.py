@@ -56,6 +56,8 @@ class Settings:
     churn_connections: int = 100_000
     churn_at_once: int = 5_000
     timer_connections: int = 1_000
+    needed: frozenset[tuple[str, str]] | None = None
+    """Scenarios and servers; None for all. The gate measures what its budgets name."""
 
 
 @dataclass
@@ -66,10 +68,11 @@ class Bench:
     workplace: Workplace
     ledger: Ledger
 
-    def wanted(self, *names: str) -> list[str]:
-        """Those of the servers that this run is about."""
-        chosen = self.settings.servers
-        return [name for name in names if chosen is None or name in chosen]
+    def wanted(self, scenario: str, *names: str) -> list[str]:
+        """Those of the servers that this run is about in that scenario."""
+        chosen, needed = self.settings.servers, self.settings.needed
+        names = tuple(name for name in names if chosen is None or name in chosen)
+        return [name for name in names if needed is None or (scenario, name) in needed]
 
     def load(self, server: Running, mode: str, connections: int, **more: float) -> Load:
         """A load of the run's length; with tokens and codes where the server is a whole one."""
@@ -107,8 +110,8 @@ def ours(prefix: str = "") -> list[str]:
 
 def request_answer(bench: Bench) -> None:
     """One request outstanding on every connection."""
-    names = bench.wanted("floor", *ours(), *PEERS)
     for size in bench.settings.sizes:
+        names = bench.wanted(f"rr-{size}", "floor", *ours(), *PEERS)
         with Started(bench.workplace, names, bench.ledger) as servers:
 
             def measure(server: Running, size: int = size) -> tuple[Answer, dict[str, float]]:
@@ -120,7 +123,7 @@ def request_answer(bench: Bench) -> None:
 
 def open_loop(bench: Bench) -> None:
     """A constant rate, where it can be reached."""
-    names = bench.wanted("floor", *ours(), *PEERS)
+    names = bench.wanted("open-10k", "floor", *ours(), *PEERS)
     with Started(bench.workplace, names, bench.ledger) as servers:
         for name, server in list(servers.items()):
             quantity = Quantity(f"rr-{OPEN_CONNECTIONS}", name, "msg_per_s")
@@ -144,7 +147,7 @@ def open_loop(bench: Bench) -> None:
 def otp(bench: Bench) -> None:
     """A code for each request, durable; then at half of that rate, beside the floor."""
     bench.workplace.need_devices(OPEN_CONNECTIONS)
-    names = bench.wanted("floor", *ours("otp-"), "trio-websocket")
+    names = bench.wanted("otp-1000", "floor", *ours("otp-"), "trio-websocket")
     with Started(bench.workplace, names, bench.ledger) as servers:
 
         def full(server: Running) -> tuple[Answer, dict[str, float]]:
@@ -152,6 +155,9 @@ def otp(bench: Bench) -> None:
 
         interleave(bench.ledger, bench.settings.plan, "otp-1000", servers, full)
         for name in [name for name in servers if name.startswith("otp-")]:
+            scenario = "otp-half-" + name.removeprefix("otp-")
+            if not bench.wanted(scenario, name):
+                continue
             most = middle(bench.ledger.records, Quantity("otp-1000", name, "msg_per_s"))
             if most is None:
                 continue
@@ -162,7 +168,6 @@ def otp(bench: Bench) -> None:
                 return run(load, server), {"rate": rate}
 
             pair = {key: servers[key] for key in ("floor", name) if key in servers}
-            scenario = "otp-half-" + name.removeprefix("otp-")
             interleave(bench.ledger, bench.settings.plan, scenario, pair, half)
 
 
@@ -170,7 +175,8 @@ def timer(bench: Bench) -> None:
     """How late a 1 ms timer is while every connection has a request outstanding."""
     connections = bench.settings.timer_connections
     bench.workplace.need_devices(connections)
-    for name in bench.wanted(*ours(), *ours("otp-")):
+    scenario = f"timer-{connections}"
+    for name in bench.wanted(scenario, *ours(), *ours("otp-")):
         try:
             server = bench.workplace.start(name, timer=True)
         except NotHereError as error:
@@ -188,7 +194,6 @@ def timer(bench: Bench) -> None:
 
         with server:
             plan = bench.settings.plan
-            scenario = f"timer-{connections}"
             # Not settled at rest: the timer itself keeps it busy.
             interleave(bench.ledger, plan, scenario, {name: server}, measure)
 
@@ -197,7 +202,7 @@ def idle(bench: Bench) -> None:
     """Memory of connections held, and what they cost the active ones."""
     count = bench.settings.idle_connections
     bench.workplace.need_devices(count + ACTIVE)
-    for name in bench.wanted("floor", *ours("otp-"), *ours(), *PEERS):
+    for name in bench.wanted("idle", "floor", *ours("otp-"), *ours(), *PEERS):
         _hold(bench, name, count, processes=1, scenario="idle")
 
 
@@ -206,7 +211,7 @@ def idle_many(bench: Bench) -> None:
     count = bench.settings.idle_connections
     bench.workplace.need_devices(count + ACTIVE)
     processes = bench.settings.idle_processes
-    for name in bench.wanted(*ours("otp-")):
+    for name in bench.wanted("idle-many", *ours("otp-")):
         _hold(bench, name, count, processes=processes, scenario="idle-many")
 
 
@@ -269,7 +274,7 @@ def storm(bench: Bench) -> None:
     """Every connection dropped and back at once, while 64 established devices go on."""
     count = bench.settings.storm_connections
     bench.workplace.need_devices(count + ACTIVE)
-    names = bench.wanted("floor", *ours("otp-"), "trio-websocket")
+    names = bench.wanted("storm", "floor", *ours("otp-"), "trio-websocket")
     with Started(bench.workplace, names, bench.ledger) as servers:
 
         def alone(server: Running) -> tuple[Answer, dict[str, float]]:
@@ -297,7 +302,7 @@ def churn(bench: Bench) -> None:
     settings = bench.settings
     at_once = settings.churn_at_once
     bench.workplace.need_devices(at_once)
-    for name in bench.wanted(*ours("otp-")):
+    for name in bench.wanted("churn", *ours("otp-")):
         try:
             server = bench.workplace.start(name)
         except NotHereError as error:
@@ -333,7 +338,7 @@ def slow(bench: Bench) -> None:
     """Peers that ask and never read: memory stays bounded, the others are served."""
     count = bench.settings.slow_connections
     bench.workplace.need_devices(count + ACTIVE)
-    names = bench.wanted(*ours("otp-"), *ours())
+    names = bench.wanted("slow", *ours("otp-"), *ours())
     with Started(bench.workplace, names, bench.ledger) as servers:
 
         def measure(server: Running) -> tuple[Answer, dict[str, float]]:
