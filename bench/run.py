@@ -58,7 +58,7 @@ PRESETS = {
         idle_connections=500,
         storm_connections=500,
         storm_cycles=1,
-        slow_connections=50,
+        slow_connections=20,
     ),
     "gate": Settings(Plan(3, 2, decided=2), seconds=0.5, warmup_s=0.2, sizes=(64, 1_000)),
 }
@@ -102,6 +102,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--idle-connections", type=int, help="in each process; 0: as many as fit")
     parser.add_argument("--idle-processes", type=int, help="of idle-many")
     parser.add_argument("--storm-connections", type=int)
+    parser.add_argument("--slow-connections", type=int, help="that never read")
     parser.add_argument("--churn-connections", type=int, help="in all, one lot after the other")
     parser.add_argument("--name", help="of the files in bench/out; else the time")
     parser.add_argument("--no-build", action="store_true")
@@ -131,6 +132,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         sizes=tuple(map(int, options.sizes.split(","))) if options.sizes else preset.sizes,
         servers=frozenset(chosen) if chosen else None,
         idle_connections=min(idle or most, most),
+        slow_connections=options.slow_connections or preset.slow_connections,
         idle_processes=options.idle_processes or preset.idle_processes,
         churn_connections=options.churn_connections or preset.churn_connections,
         churn_at_once=min(preset.churn_at_once, options.churn_connections or most, most),
@@ -312,8 +314,9 @@ def _print_memory(console: Console, records: Sequence[Record]) -> None:
             "refused",
             "established_p50_us",
             "established_p99_us",
-            "slow_closed_by_server",
         ),
+        *("slow_cut_for_amount", "slow_cut_for_amount_last_s"),
+        *("slow_cut_for_time", "slow_cut_for_time_last_s"),
         *("kernel_bytes_per_connection", "connections", "processes", "descriptors"),
         *("timer_late_p50_ms", "timer_late_p99_ms", "timer_late_own_p99_ms", "pss_after_to_before"),
     )
