@@ -43,6 +43,10 @@ DRAIN_S = 3
 """What ServerProcess configures."""
 
 
+OVER_BOTH = pytest.mark.usefixtures("each_transport")
+"""What devices notice, over both device transports."""
+
+
 def get(url: str) -> httpx2.Response:
     return httpx2.get(url, timeout=10, trust_env=False)
 
@@ -143,6 +147,7 @@ def test_metrics_are_bounded_whatever_peers_send(running_server: ServerProcess) 
 # --- draining -------------------------------------------------------------------------------------
 
 
+@OVER_BOTH
 def test_drain_says_1001_and_ends_well(fresh: ServerProcess) -> None:
     devices = add_devices(fresh, 3)
     opened = [connect(fresh.device_url, device.token) for device in devices]
@@ -158,6 +163,7 @@ def test_drain_says_1001_and_ends_well(fresh: ServerProcess) -> None:
     assert_quiet(fresh)
 
 
+@OVER_BOTH
 def test_drain_gives_the_answers_owed(tmp_path: Path) -> None:
     patient = ServerProcess(
         tmp_path / "server", environment={"OTP_SERVER_SERVER__DRAIN_S": "30"}
@@ -309,6 +315,7 @@ def test_an_interrupt_drains_too(fresh: ServerProcess) -> None:
     assert_quiet(fresh)
 
 
+@OVER_BOTH
 def test_connections_that_never_upgraded_do_not_hold_a_drain(fresh: ServerProcess) -> None:
     with RawWebSocket(open_socket(fresh.device_url)) as raw:
         raw.send_raw(upgrade_request(fresh.device_url)[:-2])
@@ -321,14 +328,15 @@ def test_connections_that_never_upgraded_do_not_hold_a_drain(fresh: ServerProces
 # --- revoking -------------------------------------------------------------------------------------
 
 
-def test_revoking_closes_within_a_second(running_server: ServerProcess) -> None:
-    devices = add_devices(running_server, 2)
+@OVER_BOTH
+def test_revoking_closes_within_a_second(fresh: ServerProcess) -> None:
+    devices = add_devices(fresh, 2)
     with (
-        connect(running_server.device_url, devices[0].token) as first,
-        connect(running_server.device_url, devices[0].token) as second,
-        connect(running_server.device_url, devices[1].token) as other,
+        connect(fresh.device_url, devices[0].token) as first,
+        connect(fresh.device_url, devices[0].token) as second,
+        connect(fresh.device_url, devices[1].token) as other,
     ):
-        running_server.cli("device", "revoke", devices[0].device_id)
+        fresh.cli("device", "revoke", devices[0].device_id)
         revoked = time.monotonic()
         assert first.read_close(within_s=1) == Closed(4002, "unauthorized")
         assert second.read_close(within_s=1) == Closed(4002, "unauthorized")
@@ -367,6 +375,7 @@ def test_http_clients_that_vanish_are_survived(fresh: ServerProcess) -> None:
 # --- the machine's limits -------------------------------------------------------------------------
 
 
+@OVER_BOTH
 def test_too_few_descriptors_are_survived(fresh: ServerProcess) -> None:
     devices = add_devices(fresh, 40)
     resource.prlimit(fresh.pid, resource.RLIMIT_NOFILE, (100, 100))
@@ -445,6 +454,7 @@ def test_the_soft_descriptor_limit_is_raised(tmp_path: Path) -> None:
         kill(server)
 
 
+@OVER_BOTH
 def test_the_hard_descriptor_limit_bounds_connections(tmp_path: Path) -> None:
     server = ServerProcess(tmp_path / "server").start(wrapper=limited(160, 160))
     opened: list[RawWebSocket] = []
