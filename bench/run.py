@@ -30,6 +30,7 @@ from bench.suite.processes import BenchError, NotHereError
 from bench.suite.report import Contents, number, page, scenarios_of
 from bench.suite.rounds import Ledger, Plan
 from bench.suite.scenarios import ACTIVE, SCENARIOS, Bench, Settings, group_of
+from otp_server.transport.sockets import connections_possible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
     from bench.suite.instructions import Comparison
 
 BUDGETS = servers.ROOT / "bench" / "budgets.toml"
-_SPARE_DESCRIPTORS = 160
-"""What a full process and a full load generator need besides connections: 64 active devices, the
-64 that the server keeps for its store and HTTP, and some."""
 _EXIT_TERMINATED = 143
 _WIDTH = 120
 """Of tables in files and in CI."""
@@ -58,7 +56,6 @@ PRESETS = {
         idle_connections=500,
         storm_connections=500,
         storm_cycles=1,
-        slow_connections=20,
     ),
     "gate": Settings(Plan(3, 2, decided=2), seconds=0.5, warmup_s=0.2, sizes=(64, 1_000)),
 }
@@ -119,7 +116,9 @@ def settings_of(options: argparse.Namespace) -> Settings:
         preset.plan.extra if options.extra is None else options.extra,
         preset.plan.decided,
     )
-    most = int(str(describe()["descriptors"])) - _SPARE_DESCRIPTORS
+    descriptors = int(str(describe()["descriptors"]))
+    # What our server lets in beside apps and those that are not in yet; 64 are for the active ones.
+    most = connections_possible(descriptors, descriptors) - ACTIVE
     idle = options.idle_connections
     if idle is None:
         idle = preset.idle_connections

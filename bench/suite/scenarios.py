@@ -37,16 +37,18 @@ OPEN_CONNECTIONS = 1_000
 _MANY = 5_000
 _TURN_S = 1.0
 """In less a slow server on a busy machine does not get round a thousand connections once."""
-SLOW_RATE, SLOW_BATCH = 20.0, 64
-"""Messages a second of each slow reader, and requests in each: within what a peer may send."""
+SLOW_RATE, SLOW_BATCH = 10.0, 64
+"""Messages a second of each slow reader, and requests in each: within what a peer may send, enough
+to meet the bound before the time, and for 20 of them a fifth of a processor: it is not the asking
+that is measured."""
 SLOW_BYTES = 131_000
 """Answers that fill the kernel's buffers (68 to 115 kB, as they lie in it) and less than the 64 KiB
 beyond them that the server keeps."""
 MALFORMED_BYTES = 16
 """Of the answer to a request that cannot be read."""
-SLOW_S = 16.0
+SLOW_S = 24.0
 """They have 10 s to read, after some to fill what there is."""
-SLOW_MOST_S = 40.0
+SLOW_MOST_S = 45.0
 """In which they have to be cut, however busy the machine is."""
 SLOW_CUT_LEAST = 0.9
 """The kernel may take all answers of some that fall silent: those are no slow readers."""
@@ -67,7 +69,7 @@ class Settings:
     idle_processes: int = 1
     storm_connections: int = 5_000
     storm_cycles: int = 1
-    slow_connections: int = 40
+    slow_connections: int = 20
     churn_connections: int = 100_000
     churn_at_once: int = 5_000
     timer_connections: int = 1_000
@@ -357,8 +359,8 @@ def slow(bench: Bench) -> None:
     """
     each = max(1, bench.settings.slow_connections // 2)
     bench.workplace.need_devices(2 * each + ACTIVE)
-    # Not otp-reference: it is busy for a minute with so many requests.
-    names = bench.wanted("slow", "otp-native", *ours())
+    # Not the reference: on a busy processor it is at its limit with so many requests.
+    names = bench.wanted("slow", "otp-native", "native")
 
     def others(server: Running) -> Load:
         return bench.active(server, skip_tokens=2 * each)
