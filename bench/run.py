@@ -30,6 +30,7 @@ from bench.suite.processes import BenchError, NotHereError
 from bench.suite.report import Contents, number, page, scenarios_of
 from bench.suite.rounds import Ledger, Plan
 from bench.suite.scenarios import ACTIVE, SCENARIOS, Bench, Settings, group_of
+from otp_server.transport.sockets import connections_possible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,16 +40,10 @@ if TYPE_CHECKING:
     from bench.suite.instructions import Comparison
 
 BUDGETS = servers.ROOT / "bench" / "budgets.toml"
-_SPARE_DESCRIPTORS = 160
-"""What a full process and a full load generator need besides connections: 64 active devices, the
-64 that the server keeps for its store and HTTP, and some."""
 _EXIT_TERMINATED = 143
 _WIDTH = 120
 """Of tables in files and in CI."""
 _GATE_SCENARIOS = ("rr", "otp", "timer")
-_GATE_SERVERS = frozenset(
-    ["floor", "native", "reference", "otp-native", "otp-reference", "trio-websocket", "picows"]
-)
 _QUICK_SCENARIOS = ("rr", "otp", "timer", "idle", "storm", "slow")
 
 PRESETS = {
@@ -61,9 +56,8 @@ PRESETS = {
         idle_connections=500,
         storm_connections=500,
         storm_cycles=1,
-        slow_connections=50,
     ),
-    "gate": Settings(Plan(3, 2), seconds=0.5, warmup_s=0.2, sizes=(64, 1_000)),
+    "gate": Settings(Plan(3, 2, decided=2), seconds=0.5, warmup_s=0.2, sizes=(64, 1_000)),
 }
 
 
@@ -105,6 +99,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--idle-connections", type=int, help="in each process; 0: as many as fit")
     parser.add_argument("--idle-processes", type=int, help="of idle-many")
     parser.add_argument("--storm-connections", type=int)
+    parser.add_argument("--slow-connections", type=int, help="that never read")
     parser.add_argument("--churn-connections", type=int, help="in all, one lot after the other")
     parser.add_argument("--name", help="of the files in bench/out; else the time")
     parser.add_argument("--no-build", action="store_true")
@@ -119,14 +114,15 @@ def settings_of(options: argparse.Namespace) -> Settings:
     plan = Plan(
         preset.plan.passes if options.passes is None else options.passes,
         preset.plan.extra if options.extra is None else options.extra,
+        preset.plan.decided,
     )
-    most = int(str(describe()["descriptors"])) - _SPARE_DESCRIPTORS
+    descriptors = int(str(describe()["descriptors"]))
+    # What our server lets in beside apps and those that are not in yet; 64 are for the active ones.
+    most = connections_possible(descriptors, descriptors) - ACTIVE
     idle = options.idle_connections
     if idle is None:
         idle = preset.idle_connections
     chosen = set(options.server) if options.server else None
-    if options.mode == "gate" and chosen is None:
-        chosen = set(_GATE_SERVERS)
     return replace(
         preset,
         plan=plan,
@@ -135,6 +131,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         sizes=tuple(map(int, options.sizes.split(","))) if options.sizes else preset.sizes,
         servers=frozenset(chosen) if chosen else None,
         idle_connections=min(idle or most, most),
+        slow_connections=options.slow_connections or preset.slow_connections,
         idle_processes=options.idle_processes or preset.idle_processes,
         churn_connections=options.churn_connections or preset.churn_connections,
         churn_at_once=min(preset.churn_at_once, options.churn_connections or most, most),
@@ -180,25 +177,26 @@ def _baseline(console: Console) -> int:
 def _measure(options: argparse.Namespace, console: Console) -> int:
     settings, chosen = settings_of(options), _scenarios(options)
     limits = budgets.load(BUDGETS)
-    each = limits.each
+    gate = options.mode == "gate"
+    each = [budget for budget in limits.each if budget.gate or not gate]
     name = options.name or time.strftime(f"{options.mode}-%Y%m%d-%H%M%S", time.gmtime())
     folder = servers.OUT / f"{name}.work"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     ledger = Ledger()
+    if gate:
+        settings = replace(settings, needed=budgets.needed(each))
+        ledger.is_decided = lambda name: budgets.is_decided(each, ledger.records, name)
     environment = {"BENCH_PLANT": "1"} if options.planted else {}
     bench = Bench(settings, servers.Workplace(folder, environment), ledger)
     compared: list[Comparison] = []
     try:
-        if options.mode == "gate" and not options.no_instructions:
+        if gate and not options.no_instructions:
             compared = _count(console, ledger, planted=options.planted)
         _run_scenarios(bench, chosen, console)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    gate = options.mode == "gate"
     skipped = ledger.skipped
-    if gate:
-        each = [budget for budget in each if budget.gate]
     verdicts = budgets.judge(each, ledger.records, take_best=gate, skipped=skipped)
     command = f"make bench{'' if options.mode == 'full' else '-' + options.mode}"
     contents = Contents(
@@ -315,8 +313,9 @@ def _print_memory(console: Console, records: Sequence[Record]) -> None:
             "refused",
             "established_p50_us",
             "established_p99_us",
-            "slow_closed_by_server",
         ),
+        *("slow_cut_for_amount", "slow_cut_for_amount_last_s"),
+        *("slow_cut_for_time", "slow_cut_for_time_last_s"),
         *("kernel_bytes_per_connection", "connections", "processes", "descriptors"),
         *("timer_late_p50_ms", "timer_late_p99_ms", "timer_late_own_p99_ms", "pss_after_to_before"),
     )

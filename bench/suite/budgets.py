@@ -156,6 +156,23 @@ def parse(entry: Mapping[str, Any]) -> Budget:
     )
 
 
+def needed(budgets: Sequence[Budget]) -> frozenset[tuple[str, str]]:
+    """The scenarios and servers that have to be measured to judge these."""
+    quantities = [one for budget in budgets for one in (budget.of, budget.to) if one is not None]
+    return frozenset((one.scenario, one.server) for one in quantities)
+
+
+def is_decided(budgets: Sequence[Budget], records: Sequence[Record], scenario: str) -> bool:
+    """Whether every budget of the scenario is held by the best pass: another cannot lose it."""
+    concerned = [
+        budget
+        for budget in budgets
+        if scenario in {budget.of.scenario, budget.to.scenario if budget.to else ""}
+    ]
+    verdicts = judge(concerned, records, take_best=True)
+    return all(verdict.state is State.HELD for verdict in verdicts)
+
+
 def judge(
     budgets: Sequence[Budget],
     records: Sequence[Record],

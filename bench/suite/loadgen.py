@@ -38,6 +38,8 @@ class Load:
     otp: bool = False
     tokens: Path | None = None
     skip_tokens: int = 0
+    batch: int = 1
+    messages: int | None = None
 
     def arguments(self, server: Running) -> list[str]:
         """The command line."""
@@ -54,6 +56,10 @@ class Load:
         }
         if self.rate:
             words["rate"] = self.rate
+        if self.mode == "slow":
+            words["batch"] = self.batch
+        if self.messages is not None:
+            words["messages"] = self.messages
         if self.tokens is not None:
             words |= {"tokens": self.tokens, "skip-tokens": self.skip_tokens}
         flags = [word for key, value in words.items() for word in (f"--{key}", str(value))]

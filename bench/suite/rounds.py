@@ -33,6 +33,8 @@ class Ledger:
     skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
+    is_decided: Callable[[str], bool] = lambda _: False
+    """Whether no further pass of that scenario can change a verdict."""
     on_record: Callable[[Record], None] = lambda _: None
     on_note: Callable[[str], None] = lambda _: None
 
@@ -55,10 +57,14 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How many passes, and how many more where some were disturbed."""
+    """How many passes, and how many more where some were disturbed.
+
+    After ``decided`` passes it is enough that every verdict is.
+    """
 
     passes: int
     extra: int
+    decided: int = 1
 
     @property
     def most(self) -> int:
@@ -99,6 +105,8 @@ def interleave(
 ) -> None:
     """Rounds over the servers until enough passes are undisturbed, or the bound is reached.
 
+    Or until nothing more can come of it: see :attr:`Ledger.is_decided`.
+
     ``measure`` gives the load generator's answer and figures to add. A server that fails twice is
     left out of the rest, and its failure noted.
     """
@@ -127,4 +135,6 @@ def interleave(
             ledger.add(Record(scenario, name, number, figures | share, disturbed, curve))
         undisturbed += not disturbed
         if undisturbed >= plan.passes or not left:
+            break
+        if number >= plan.decided and ledger.is_decided(scenario):
             break

@@ -8,12 +8,14 @@ timer-1000      how late a 1 ms Trio timer is at full load
 idle            memory of connections held; 64 active devices alone and beside them
 idle-many       the same over several processes
 storm           every connection dropped and back, tokens checked; 64 established devices
-slow            peers that never read; 64 active devices beside them
+slow-none       64 active devices
+slow            the same beside peers that never read, until the server has cut all of these
 churn           100 000 connections come and go: memory before and after
 """
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -23,7 +25,7 @@ from bench.suite.loadgen import Answer, Load, begin, measures, run
 from bench.suite.machine import kernel_bytes, open_descriptors, pss_bytes, settle
 from bench.suite.processes import BenchError, NotHereError, Running
 from bench.suite.rounds import Ledger, Plan, Started, interleave
-from bench.suite.servers import PEERS, TRANSPORTS, Workplace
+from bench.suite.servers import ANSWER_BYTES, PEERS, TRANSPORTS, Workplace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,6 +37,21 @@ OPEN_CONNECTIONS = 1_000
 _MANY = 5_000
 _TURN_S = 1.0
 """In less a slow server on a busy machine does not get round a thousand connections once."""
+SLOW_RATE, SLOW_BATCH = 10.0, 64
+"""Messages a second of each slow reader, and requests in each: within what a peer may send, enough
+to meet the bound before the time, and for 20 of them a fifth of a processor: it is not the asking
+that is measured."""
+SLOW_BYTES = 131_000
+"""Answers that fill the kernel's buffers (68 to 115 kB, as they lie in it) and less than the 64 KiB
+beyond them that the server keeps."""
+MALFORMED_BYTES = 16
+"""Of the answer to a request that cannot be read."""
+SLOW_S = 24.0
+"""They have 10 s to read, after some to fill what there is."""
+SLOW_MOST_S = 45.0
+"""In which they have to be cut, however busy the machine is."""
+SLOW_CUT_LEAST = 0.9
+"""The kernel may take all answers of some that fall silent: those are no slow readers."""
 _REACHABLE = 1.25
 """A rate is offered only to servers whose own maximum is this much above it."""
 
@@ -52,10 +69,12 @@ class Settings:
     idle_processes: int = 1
     storm_connections: int = 5_000
     storm_cycles: int = 1
-    slow_connections: int = 200
+    slow_connections: int = 20
     churn_connections: int = 100_000
     churn_at_once: int = 5_000
     timer_connections: int = 1_000
+    needed: frozenset[tuple[str, str]] | None = None
+    """Scenarios and servers; None for all. The gate measures what its budgets name."""
 
 
 @dataclass
@@ -66,10 +85,11 @@ class Bench:
     workplace: Workplace
     ledger: Ledger
 
-    def wanted(self, *names: str) -> list[str]:
-        """Those of the servers that this run is about."""
-        chosen = self.settings.servers
-        return [name for name in names if chosen is None or name in chosen]
+    def wanted(self, scenario: str, *names: str) -> list[str]:
+        """Those of the servers that this run is about in that scenario."""
+        chosen, needed = self.settings.servers, self.settings.needed
+        names = tuple(name for name in names if chosen is None or name in chosen)
+        return [name for name in names if needed is None or (scenario, name) in needed]
 
     def load(self, server: Running, mode: str, connections: int, **more: float) -> Load:
         """A load of the run's length; with tokens and codes where the server is a whole one."""
@@ -107,8 +127,8 @@ def ours(prefix: str = "") -> list[str]:
 
 def request_answer(bench: Bench) -> None:
     """One request outstanding on every connection."""
-    names = bench.wanted("floor", *ours(), *PEERS)
     for size in bench.settings.sizes:
+        names = bench.wanted(f"rr-{size}", "floor", *ours(), *PEERS)
         with Started(bench.workplace, names, bench.ledger) as servers:
 
             def measure(server: Running, size: int = size) -> tuple[Answer, dict[str, float]]:
@@ -120,7 +140,7 @@ def request_answer(bench: Bench) -> None:
 
 def open_loop(bench: Bench) -> None:
     """A constant rate, where it can be reached."""
-    names = bench.wanted("floor", *ours(), *PEERS)
+    names = bench.wanted("open-10k", "floor", *ours(), *PEERS)
     with Started(bench.workplace, names, bench.ledger) as servers:
         for name, server in list(servers.items()):
             quantity = Quantity(f"rr-{OPEN_CONNECTIONS}", name, "msg_per_s")
@@ -144,7 +164,7 @@ def open_loop(bench: Bench) -> None:
 def otp(bench: Bench) -> None:
     """A code for each request, durable; then at half of that rate, beside the floor."""
     bench.workplace.need_devices(OPEN_CONNECTIONS)
-    names = bench.wanted("floor", *ours("otp-"), "trio-websocket")
+    names = bench.wanted("otp-1000", "floor", *ours("otp-"), "trio-websocket")
     with Started(bench.workplace, names, bench.ledger) as servers:
 
         def full(server: Running) -> tuple[Answer, dict[str, float]]:
@@ -152,6 +172,9 @@ def otp(bench: Bench) -> None:
 
         interleave(bench.ledger, bench.settings.plan, "otp-1000", servers, full)
         for name in [name for name in servers if name.startswith("otp-")]:
+            scenario = "otp-half-" + name.removeprefix("otp-")
+            if not bench.wanted(scenario, name):
+                continue
             most = middle(bench.ledger.records, Quantity("otp-1000", name, "msg_per_s"))
             if most is None:
                 continue
@@ -162,7 +185,6 @@ def otp(bench: Bench) -> None:
                 return run(load, server), {"rate": rate}
 
             pair = {key: servers[key] for key in ("floor", name) if key in servers}
-            scenario = "otp-half-" + name.removeprefix("otp-")
             interleave(bench.ledger, bench.settings.plan, scenario, pair, half)
 
 
@@ -170,7 +192,8 @@ def timer(bench: Bench) -> None:
     """How late a 1 ms timer is while every connection has a request outstanding."""
     connections = bench.settings.timer_connections
     bench.workplace.need_devices(connections)
-    for name in bench.wanted(*ours(), *ours("otp-")):
+    scenario = f"timer-{connections}"
+    for name in bench.wanted(scenario, *ours(), *ours("otp-")):
         try:
             server = bench.workplace.start(name, timer=True)
         except NotHereError as error:
@@ -188,7 +211,6 @@ def timer(bench: Bench) -> None:
 
         with server:
             plan = bench.settings.plan
-            scenario = f"timer-{connections}"
             # Not settled at rest: the timer itself keeps it busy.
             interleave(bench.ledger, plan, scenario, {name: server}, measure)
 
@@ -197,7 +219,7 @@ def idle(bench: Bench) -> None:
     """Memory of connections held, and what they cost the active ones."""
     count = bench.settings.idle_connections
     bench.workplace.need_devices(count + ACTIVE)
-    for name in bench.wanted("floor", *ours("otp-"), *ours(), *PEERS):
+    for name in bench.wanted("idle", "floor", *ours("otp-"), *ours(), *PEERS):
         _hold(bench, name, count, processes=1, scenario="idle")
 
 
@@ -206,7 +228,7 @@ def idle_many(bench: Bench) -> None:
     count = bench.settings.idle_connections
     bench.workplace.need_devices(count + ACTIVE)
     processes = bench.settings.idle_processes
-    for name in bench.wanted(*ours("otp-")):
+    for name in bench.wanted("idle-many", *ours("otp-")):
         _hold(bench, name, count, processes=processes, scenario="idle-many")
 
 
@@ -269,7 +291,7 @@ def storm(bench: Bench) -> None:
     """Every connection dropped and back at once, while 64 established devices go on."""
     count = bench.settings.storm_connections
     bench.workplace.need_devices(count + ACTIVE)
-    names = bench.wanted("floor", *ours("otp-"), "trio-websocket")
+    names = bench.wanted("storm", "floor", *ours("otp-"), "trio-websocket")
     with Started(bench.workplace, names, bench.ledger) as servers:
 
         def alone(server: Running) -> tuple[Answer, dict[str, float]]:
@@ -297,7 +319,7 @@ def churn(bench: Bench) -> None:
     settings = bench.settings
     at_once = settings.churn_at_once
     bench.workplace.need_devices(at_once)
-    for name in bench.wanted(*ours("otp-")):
+    for name in bench.wanted("churn", *ours("otp-")):
         try:
             server = bench.workplace.start(name)
         except NotHereError as error:
@@ -330,27 +352,54 @@ def _come_and_go(bench: Bench, server: Running, lots: int) -> int:
 
 
 def slow(bench: Bench) -> None:
-    """Peers that ask and never read: memory stays bounded, the others are served."""
-    count = bench.settings.slow_connections
-    bench.workplace.need_devices(count + ACTIVE)
-    names = bench.wanted(*ours("otp-"), *ours())
+    """Peers that ask and never read: they are cut, and the others are served all the while.
+
+    Half of them ask on and on, and meet the bound of what may wait for them; the other half fill
+    the kernel's buffers and fall silent, and meet the time within which they have to read.
+    """
+    each = max(1, bench.settings.slow_connections // 2)
+    bench.workplace.need_devices(2 * each + ACTIVE)
+    # Not the reference: on a busy processor it is at its limit with so many requests.
+    names = bench.wanted("slow", "otp-native", "native")
+
+    def others(server: Running) -> Load:
+        return bench.active(server, skip_tokens=2 * each)
+
+    def alone(server: Running) -> tuple[Answer, dict[str, float]]:
+        return run(others(server), server), {}
+
+    def measure(server: Running) -> tuple[Answer, dict[str, float]]:
+        asks_on = bench.load(server, "slow", each, rate=SLOW_RATE)
+        asks_on = replace(asks_on, batch=SLOW_BATCH, seconds=SLOW_MOST_S)
+        # The answer to the other servers' requests is a message of 40 bytes, with its header 42.
+        answer_bytes = MALFORMED_BYTES if asks_on.otp else ANSWER_BYTES + 2
+        messages = SLOW_BYTES // (answer_bytes * SLOW_BATCH)
+        falls_silent = replace(asks_on, messages=messages, skip_tokens=each)
+        before = most = pss_bytes(server.pid)
+        with (
+            begin(asks_on, server) as amount,
+            begin(falls_silent, server) as time_out,
+            begin(replace(others(server), seconds=SLOW_S), server) as beside,
+        ):
+            for loading in (amount, time_out):
+                loading.wait_held()
+            for _ in range(round(SLOW_S)):
+                time.sleep(1)
+                most = max(most, pss_bytes(server.pid))
+            answer = beside.result(SLOW_S)
+            cut = {"amount": amount.result(SLOW_MOST_S), "time": time_out.result(SLOW_MOST_S)}
+        for why, found in cut.items():
+            if found["closed_by_server"] < each * SLOW_CUT_LEAST:
+                count = f"{found['closed_by_server']} of {each}"
+                raise BenchError(f"only {count} slow readers were cut for the {why}")
+        more = {"pss_bytes_per_slow_connection": (most - before) / (2 * each)}
+        for why, found in cut.items():
+            more[f"slow_cut_for_{why}"] = float(found["closed_by_server"])
+            more[f"slow_cut_for_{why}_last_s"] = found["last_closed_s"]
+        return answer, more
+
     with Started(bench.workplace, names, bench.ledger) as servers:
-
-        def measure(server: Running) -> tuple[Answer, dict[str, float]]:
-            before = pss_bytes(server.pid)
-            load = bench.load(server, "slow", count, rate=20.0)
-            with begin(load, server) as never_reading:
-                never_reading.wait_held()
-                answer = run(bench.active(server, skip_tokens=count), server)
-                grown = pss_bytes(server.pid) - before
-                slow_ones = never_reading.result(bench.settings.seconds)
-            more = {
-                "pss_bytes_per_slow_connection": grown / count,
-                "slow_requests_taken": float(slow_ones["requests_taken"]),
-                "slow_closed_by_server": float(slow_ones["closed_by_server"]),
-            }
-            return answer, more
-
+        interleave(bench.ledger, bench.settings.plan, "slow-none", servers, alone)
         interleave(bench.ledger, bench.settings.plan, "slow", servers, measure)
 
 

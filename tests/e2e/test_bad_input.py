@@ -74,7 +74,10 @@ def check_alive(server: ServerProcess, pid: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def server(
+    each_transport: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    assert each_transport
     server = ServerProcess(
         tmp_path_factory.mktemp("bad_input"),
         device=f'allowed_origins = ["{ORIGIN}"]',

@@ -10,13 +10,11 @@ import select
 import signal
 import socket
 import ssl
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import apsw
 import httpx2
@@ -36,11 +34,15 @@ from tests.support.raw_websocket import (
     reset,
     upgrade_request,
 )
-from tests.support.server_process import COMMAND, ServerProcess
+from tests.support.server_process import ServerProcess
 
 EXIT_CUT = 3
 DRAIN_S = 3
 """What ServerProcess configures."""
+
+
+OVER_BOTH = pytest.mark.usefixtures("each_transport")
+"""What devices notice, over both device transports."""
 
 
 def get(url: str) -> httpx2.Response:
@@ -143,6 +145,7 @@ def test_metrics_are_bounded_whatever_peers_send(running_server: ServerProcess) 
 # --- draining -------------------------------------------------------------------------------------
 
 
+@OVER_BOTH
 def test_drain_says_1001_and_ends_well(fresh: ServerProcess) -> None:
     devices = add_devices(fresh, 3)
     opened = [connect(fresh.device_url, device.token) for device in devices]
@@ -158,6 +161,7 @@ def test_drain_says_1001_and_ends_well(fresh: ServerProcess) -> None:
     assert_quiet(fresh)
 
 
+@OVER_BOTH
 def test_drain_gives_the_answers_owed(tmp_path: Path) -> None:
     patient = ServerProcess(
         tmp_path / "server", environment={"OTP_SERVER_SERVER__DRAIN_S": "30"}
@@ -309,6 +313,7 @@ def test_an_interrupt_drains_too(fresh: ServerProcess) -> None:
     assert_quiet(fresh)
 
 
+@OVER_BOTH
 def test_connections_that_never_upgraded_do_not_hold_a_drain(fresh: ServerProcess) -> None:
     with RawWebSocket(open_socket(fresh.device_url)) as raw:
         raw.send_raw(upgrade_request(fresh.device_url)[:-2])
@@ -321,14 +326,15 @@ def test_connections_that_never_upgraded_do_not_hold_a_drain(fresh: ServerProces
 # --- revoking -------------------------------------------------------------------------------------
 
 
-def test_revoking_closes_within_a_second(running_server: ServerProcess) -> None:
-    devices = add_devices(running_server, 2)
+@OVER_BOTH
+def test_revoking_closes_within_a_second(fresh: ServerProcess) -> None:
+    devices = add_devices(fresh, 2)
     with (
-        connect(running_server.device_url, devices[0].token) as first,
-        connect(running_server.device_url, devices[0].token) as second,
-        connect(running_server.device_url, devices[1].token) as other,
+        connect(fresh.device_url, devices[0].token) as first,
+        connect(fresh.device_url, devices[0].token) as second,
+        connect(fresh.device_url, devices[1].token) as other,
     ):
-        running_server.cli("device", "revoke", devices[0].device_id)
+        fresh.cli("device", "revoke", devices[0].device_id)
         revoked = time.monotonic()
         assert first.read_close(within_s=1) == Closed(4002, "unauthorized")
         assert second.read_close(within_s=1) == Closed(4002, "unauthorized")
@@ -367,6 +373,7 @@ def test_http_clients_that_vanish_are_survived(fresh: ServerProcess) -> None:
 # --- the machine's limits -------------------------------------------------------------------------
 
 
+@OVER_BOTH
 def test_too_few_descriptors_are_survived(fresh: ServerProcess) -> None:
     devices = add_devices(fresh, 40)
     resource.prlimit(fresh.pid, resource.RLIMIT_NOFILE, (100, 100))
@@ -445,6 +452,7 @@ def test_the_soft_descriptor_limit_is_raised(tmp_path: Path) -> None:
         kill(server)
 
 
+@OVER_BOTH
 def test_the_hard_descriptor_limit_bounds_connections(tmp_path: Path) -> None:
     server = ServerProcess(tmp_path / "server").start(wrapper=limited(160, 160))
     opened: list[RawWebSocket] = []
@@ -516,77 +524,3 @@ def speak_badly(url: str) -> None:
     with open_socket(url) as sock, pytest.raises((ssl.SSLError, ConnectionResetError)):
         old.wrap_socket(sock)
     open_socket(url).close()
-
-
-# --- production -----------------------------------------------------------------------------------
-
-PRODUCTION = """
-[server]
-data_dir = "{data_dir}"
-profile = "production"
-[device]
-listen = "{host}:0"
-[http]
-listen = "127.0.0.1:0"
-[ops]
-listen = "127.0.0.1:0"
-"""
-
-
-def serve(config: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, "serve", "--config", str(config)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, **environment},
-    )
-
-
-@pytest.fixture
-def production(tmp_path: Path) -> Path:
-    file = tmp_path / "production.toml"
-    file.write_text(PRODUCTION.format(data_dir=tmp_path / "data", host="127.0.0.1"))
-    return file
-
-
-def test_production_starts_on_no_key_of_its_own(production: Path) -> None:
-    refused = serve(production)
-    assert refused.returncode == 1
-    assert refused.stdout == ""
-    for key in ("keys.code", "keys.token", "keys.device_key"):
-        assert f"{key}:" in refused.stderr
-    assert "Traceback" not in refused.stderr
-    assert not list((production.parent / "data").glob("**/*.key"))
-
-
-def test_production_refuses_the_keys_of_development(production: Path, tmp_path: Path) -> None:
-    development = ServerProcess(tmp_path / "development")
-    development.start().stop()
-    (development.data_dir / "keys").rename(tmp_path / "keys")
-    (tmp_path / "data").mkdir()
-    (tmp_path / "keys").rename(tmp_path / "data" / "keys")
-    refused = serve(production)
-    assert refused.returncode == 1
-    for key in ("keys.code", "keys.token", "keys.device_key"):
-        assert key in refused.stderr
-    assert "development key" in refused.stderr
-
-
-def test_production_refuses_what_others_can_read(production: Path) -> None:
-    production.write_text(production.read_text().replace("127.0.0.1:0", "0.0.0.0:0", 1))
-    refused = serve(production, OTP_SERVER_STORE__URL="memory:")
-    assert refused.returncode == 1
-    assert "device.listen" in refused.stderr
-    assert "without TLS" in refused.stderr
-    assert "store.url" in refused.stderr
-
-
-def test_a_taken_port_is_said(running_server: ServerProcess, tmp_path: Path) -> None:
-    port = urlsplit(running_server.ops_url).port
-    second = ServerProcess(tmp_path / "second")
-    refused = serve(second.config, OTP_SERVER_OPS__LISTEN=f"127.0.0.1:{port}")
-    assert refused.returncode == 1
-    assert f"127.0.0.1:{port}: Address already in use" in refused.stderr
-    assert "Traceback" not in refused.stderr

@@ -198,6 +198,7 @@ async def test_a_stalled_disk_is_heard_as_timeout_and_the_late_code_is_dead(
         assert await out.ready() == 200
 
 
+@pytest.mark.usefixtures("each_transport")
 def test_a_database_locked_by_another_process(server: ServerProcess) -> None:
     [(_, token)] = register(server.config, 1).devices
     server.start()

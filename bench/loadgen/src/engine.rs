@@ -10,7 +10,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::check::{Expect, fixed_answer, otp_request, request};
+use crate::check::{Expect, fixed_answer, otp_request, request, unreadable_otp_request};
 use crate::connection::{Connection, Heard, request_frame, upgrade_request};
 use crate::options::Options;
 
@@ -18,8 +18,11 @@ const SCRATCH_BYTES: usize = 65_536;
 const EVENTS: usize = 1024;
 /// Of each source address; below the ports that the kernel gives out.
 const FIRST_PORT: u16 = 10_000;
-/// A small receive buffer, for peers that do not read (the kernel doubles it).
-const SLOW_RECEIVE_BYTES: usize = 4096;
+/// The receive buffer of peers that do not read: the kernel's least.
+const SLOW_RECEIVE_BYTES: usize = 1;
+/// Their segments, small as on a real network. With loopback's large ones, and with more of them
+/// acknowledged, the kernel gives the server megabytes of room for each peer.
+const SLOW_SEGMENT_BYTES: u32 = 536;
 
 /// What happened to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,15 +102,17 @@ impl Engine {
                 options.connections
             ));
         }
-        let (frame, expect) = if options.otp {
-            (request_frame(&otp_request())?, Expect::Otp)
+        let expect = if options.otp {
+            Expect::Otp
         } else {
-            let answer = fixed_answer(options.answer_bytes)?;
-            (
-                request_frame(&request(options.request_bytes)?)?,
-                Expect::Fixed(answer),
-            )
+            Expect::Fixed(fixed_answer(options.answer_bytes)?)
         };
+        let payload = match (options.otp, reads) {
+            (true, true) => otp_request().to_vec(),
+            (true, false) => unreadable_otp_request().to_vec(),
+            (false, _) => request(options.request_bytes)?,
+        };
+        let frame = request_frame(&payload.repeat(options.batch))?;
         Ok(Self {
             poll: Poll::new().map_err(|error| format!("no epoll set: {error}"))?,
             events: Events::with_capacity(EVENTS),
@@ -205,6 +210,7 @@ impl Engine {
         socket.set_tcp_nodelay(true)?;
         if !self.reads {
             socket.set_recv_buffer_size(SLOW_RECEIVE_BYTES)?;
+            socket.set_tcp_mss(SLOW_SEGMENT_BYTES)?;
         }
         // Left to the kernel, the search for a free port is what a storm would measure.
         let source = Ipv4Addr::from(source);

@@ -29,11 +29,14 @@ OPTIONS
   --warmup S             not measured                                      [0.5]
   --duration S           measured                                          [2]
   --rate R               open: messages a second in all; slow: of each connection
+  --batch N              slow: requests in one message                     [1]
+  --messages N           slow: so many of each connection, and silence     [no end]
   --cycles N             storm: how often all are dropped and come back, at the least;
                          it goes on for the whole duration                 [3]
   --request-bytes N      a request's payload                               [8]
   --answer-bytes N       the fixed answer's payload                        [40]
-  --otp                  ask for codes (13 03 00) and check that one comes
+  --otp                  ask for codes (13 03 00) and check that one comes;
+                         slow: ask so that it cannot be understood, which costs no code
   --watch PID            measure this process's CPU time too; repeatable
   --hold-max S           idle: let go after this long at the latest        [900]
 
@@ -89,6 +92,10 @@ pub struct Options {
     pub duration: Duration,
     /// Messages a second.
     pub rate: f64,
+    /// Requests in one message of a slow peer.
+    pub batch: usize,
+    /// Messages of a slow peer; no end without it.
+    pub messages: Option<u64>,
     /// Storm cycles.
     pub cycles: usize,
     /// A request's payload.
@@ -127,6 +134,8 @@ fn parse_inner(mut parser: lexopt::Parser) -> Result<Option<Options>, lexopt::Er
         warmup: Duration::from_millis(500),
         duration: Duration::from_secs(2),
         rate: 0.0,
+        batch: 1,
+        messages: None,
         cycles: 3,
         request_bytes: 8,
         answer_bytes: 40,
@@ -149,6 +158,8 @@ fn parse_inner(mut parser: lexopt::Parser) -> Result<Option<Options>, lexopt::Er
             Long("warmup") => options.warmup = seconds(&mut parser)?,
             Long("duration") => options.duration = seconds(&mut parser)?,
             Long("rate") => options.rate = parser.value()?.parse()?,
+            Long("batch") => options.batch = parser.value()?.parse()?,
+            Long("messages") => options.messages = Some(parser.value()?.parse()?),
             Long("cycles") => options.cycles = parser.value()?.parse()?,
             Long("request-bytes") => options.request_bytes = parser.value()?.parse()?,
             Long("answer-bytes") => options.answer_bytes = parser.value()?.parse()?,
@@ -173,11 +184,19 @@ fn parse_inner(mut parser: lexopt::Parser) -> Result<Option<Options>, lexopt::Er
     if !options.target.is_ipv4() || !options.target.ip().is_loopback() {
         return Err("--target must be on 127.0.0.0/8: this tool loads its own machine only".into());
     }
-    if options.connections == 0 || options.per_source == 0 || connecting == Some(0) {
-        return Err("--connections, --connecting and --per-source must be above 0".into());
+    if options.connections == 0
+        || options.per_source == 0
+        || options.batch == 0
+        || connecting == Some(0)
+    {
+        let counts = "--connections, --connecting, --per-source and --batch";
+        return Err(format!("{counts} must be above 0").into());
     }
     if matches!(options.mode, Mode::Open | Mode::Slow) && options.rate <= 0.0 {
         return Err("this mode needs --rate above 0".into());
+    }
+    if options.mode != Mode::Slow && (options.batch != 1 || options.messages.is_some()) {
+        return Err("--batch and --messages are of the mode slow".into());
     }
     options.connecting = connecting.unwrap_or(match options.mode {
         Mode::Storm => STORM_AT_ONCE.min(options.connections),
@@ -225,6 +244,8 @@ mod tests {
                 "--connections",
             ),
             ("closed --target 127.0.0.1:9 --frobnicate", "frobnicate"),
+            ("closed --target 127.0.0.1:9 --batch 2", "--batch"),
+            ("slow --target 127.0.0.1:9 --rate 1 --batch 0", "--batch"),
         ] {
             let error = parsed(line).expect_err(line);
             assert!(error.contains(word), "{line}: {error}");

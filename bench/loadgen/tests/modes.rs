@@ -132,8 +132,40 @@ fn a_refused_upgrade_is_told_with_its_status() {
     assert!(error.contains("0 of 64"), "{error}");
 }
 
+/// Bytes of answers after which the server of the tests cuts a slow reader.
+const CUT_AFTER: usize = 4;
+
+fn cut_after_four(number: usize) -> Vec<u8> {
+    assert!(
+        number < CUT_AFTER,
+        "the thread ends, and with it the connection"
+    );
+    right(number)
+}
+
 #[test]
-fn peers_that_do_not_read_are_counted() {
+fn peers_that_do_not_read_are_held_to_the_end() {
     let report = run(server(UPGRADED, right), "slow --connections 2 --rate 100").expect("a report");
-    assert!(report["requests_taken"].as_u64() > Some(10), "{report}");
+    assert!(report["messages_taken"].as_u64() > Some(10), "{report}");
+    assert_eq!(report["closed_by_server"], 0);
+    assert_eq!(report["still_open"], 2);
+    assert_eq!(report["last_closed_s"], Value::Null);
+}
+
+#[test]
+fn a_slow_peer_that_falls_silent_sends_so_many_messages() {
+    let target = server(UPGRADED, right);
+    let report = run(target, "slow --connections 2 --rate 100 --messages 3").expect("a report");
+    assert_eq!(report["messages_taken"], 6);
+    assert_eq!(report["still_open"], 2);
+}
+
+#[test]
+fn slow_peers_that_are_cut_are_counted_and_it_ends_with_the_last() {
+    let target = server(UPGRADED, cut_after_four);
+    let report = run(target, "slow --connections 3 --rate 100").expect("a report");
+    assert_eq!(report["closed_by_server"], 3, "{report}");
+    assert_eq!(report["still_open"], 0);
+    let last = report["last_closed_s"].as_f64().expect("seconds");
+    assert!((0.04..0.35).contains(&last), "{report}");
 }

@@ -76,6 +76,8 @@ pub struct Reactor {
     timers: Timers,
     shared: Shared,
     batch: Batch,
+    /// Events there was no time for, the next one last.
+    unheard: Vec<(u64, epoll::EventFlags)>,
     reasons: Vec<String>,
     sweep: Option<Sweep>,
 }
@@ -116,6 +118,7 @@ impl Reactor {
                 events: Vec::new(),
             },
             batch: Batch::default(),
+            unheard: Vec::with_capacity(EVENTS_MAX),
             reasons: Vec::new(),
             sweep: None,
         };
@@ -157,18 +160,14 @@ impl Reactor {
     pub fn poll(&mut self, now: u64, time: Duration) -> io::Result<Batch> {
         let started = Instant::now();
         self.resume(now);
-        let mut room = [const { MaybeUninit::uninit() }; EVENTS_MAX];
-        let ready: &[epoll::Event] =
-            match epoll::wait(&self.epoll, &mut room[..], Some(&Timespec::default())) {
-                Ok((ready, _)) => ready,
-                Err(Errno::INTR) => &[],
-                Err(error) => return Err(error.into()),
-            };
+        if self.unheard.is_empty() {
+            self.look()?;
+        }
         let mut knocks = false;
-        for event in ready {
-            match event.data.u64() {
+        while let Some((data, flags)) = self.unheard.pop() {
+            match data {
                 LISTENER => knocks = true,
-                id => self.event(Id(id), event.flags, now),
+                id => self.event(Id(id), flags, now),
             }
             if started.elapsed() > time {
                 self.batch.more = true;
@@ -182,6 +181,22 @@ impl Reactor {
         self.fire_timers(now);
         self.sweep(now);
         Ok(std::mem::take(&mut self.batch))
+    }
+
+    /// Asks who is ready. Not before all of the last answer were heard: the set names the same ones
+    /// first each time, and who is last would wait for as long as the first have something to say.
+    fn look(&mut self) -> io::Result<()> {
+        let mut room = [const { MaybeUninit::uninit() }; EVENTS_MAX];
+        match epoll::wait(&self.epoll, &mut room[..], Some(&Timespec::default())) {
+            Ok((ready, _)) => {
+                let events = ready.iter().rev();
+                self.unheard
+                    .extend(events.map(|event| (event.data.u64(), event.flags)));
+                Ok(())
+            }
+            Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Lets connections in, or answers them with an HTTP response and ends them.
@@ -276,6 +291,7 @@ impl Reactor {
     #[must_use]
     pub const fn has_more(&self) -> bool {
         self.batch.more
+            || !self.unheard.is_empty()
             || !self.batch.frames.is_empty()
             || !self.batch.closed.is_empty()
             || self.sweep.is_some()

@@ -114,6 +114,26 @@ fn frames_come_in_and_answers_go_out() {
 }
 
 #[test]
+fn who_has_much_to_say_keeps_nobody_waiting() {
+    let mut served = device();
+    let mut devices: Vec<(TcpStream, Id)> = (0..3).map(|_| served.connect()).collect();
+    for (stream, _) in &mut devices {
+        stream.write_all(OTP_REQUEST).unwrap();
+    }
+    let mut heard = Vec::new();
+    while heard.len() < devices.len() {
+        // No time but for one event; and who was heard has more to say by the next poll.
+        let batch = served.reactor.poll(0, Duration::ZERO).unwrap();
+        assert_eq!(batch.frames.len(), 1);
+        let (id, _) = batch.frames[0];
+        assert!(!heard.contains(&id), "{id:?} again, after {heard:?}");
+        heard.push(id);
+        let spoke = devices.iter_mut().find(|(_, other)| *other == id);
+        spoke.unwrap().0.write_all(OTP_REQUEST).unwrap();
+    }
+}
+
+#[test]
 fn numbers_are_never_used_again() {
     let mut served = device();
     let mut numbers = Vec::new();

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from bench.suite.budgets import Budget, BudgetError, State, judge, load, parse
+from bench.suite.budgets import Budget, BudgetError, State, is_decided, judge, load, needed, parse
 from bench.suite.figures import Record
 from bench.suite.scenarios import SCENARIOS
 
@@ -129,3 +129,29 @@ def test_the_committed_budgets_can_be_measured() -> None:
         assert len(one.reason) > 20
         if one.aim is not None:
             assert one.aim >= one.limit if one.at_least else one.aim <= one.limit
+
+
+def test_the_gate_measures_what_its_budgets_name() -> None:
+    plain = budget(against=None, scenario="timer-1000", measure="timer_late_own_p99_ms")
+    assert needed([budget(), plain]) == {
+        ("rr-64", "native"),
+        ("rr-64", "floor"),
+        ("timer-1000", "native"),
+    }
+
+
+def test_a_scenario_is_decided_once_all_its_budgets_are_held() -> None:
+    held, hard = budget(), budget(at_most=1.1)
+    found = rounds([14.0], [10.0])
+    assert is_decided([held], found, "rr-64")
+    assert not is_decided([held, hard], found, "rr-64")
+    assert not is_decided([held], rounds([], []), "rr-64")
+    assert is_decided([held, budget(scenario="rr-1000")], found, "rr-64")
+
+
+def test_a_budget_over_two_scenarios_is_decided_when_both_are_measured() -> None:
+    beside = budget(against=None, against_scenario="idle-alone", scenario="idle-beside")
+    alone = Record("idle-alone", "native", 1, {"cpu_us_per_msg": 10.0})
+    later = Record("idle-beside", "native", 1, {"cpu_us_per_msg": 11.0})
+    assert not is_decided([beside], [alone], "idle-alone")
+    assert is_decided([beside], [alone, later], "idle-beside")
