@@ -40,6 +40,27 @@ impl Oracle {
             .map_or(i64::MAX, |instant| instant - now_ms)
     }
 
+    fn counted(&self, key: &str, period_ms: i64, now_ms: i64) -> i64 {
+        let judged_ms = self.judged_at_ms(key, now_ms);
+        let stamps = self.stamps.get(key).into_iter().flatten();
+        let inside = stamps.filter(|&&at_ms| at_ms > judged_ms - period_ms && at_ms <= judged_ms);
+        i64::try_from(inside.count()).expect("few stamps")
+    }
+
+    fn room(&self, key: &str, now_ms: i64) -> Vec<(usize, i64)> {
+        let of_window = |&(limit, period_ms): &(i64, i64)| {
+            let counted = self.counted(key, period_ms, now_ms).min(limit);
+            let leaving = self.stamps.get(key).into_iter().flatten();
+            let more_at_ms = leaving
+                .map(|at_ms| at_ms + period_ms)
+                .filter(|&instant| self.counted(key, period_ms, instant) < counted)
+                .min();
+            let room = usize::try_from(limit - counted).expect("at most the limit");
+            (room, more_at_ms.map_or(0, |instant| instant - now_ms))
+        };
+        self.windows.iter().map(of_window).collect()
+    }
+
     fn charge(&mut self, key: &'static str, at_ms: i64) {
         self.stamps.entry(key).or_default().push(at_ms);
     }
@@ -92,6 +113,7 @@ fn play(
         now_ms += if monotone { step_ms.abs() } else { step_ms };
         let expected_ms = oracle.wait_ms(key, now_ms);
         prop_assert_eq!(table.wait_ms(key, now_ms), expected_ms);
+        prop_assert_eq!(table.room(key, now_ms), oracle.room(key, now_ms));
         match act {
             Act::Reserve => {
                 prop_assert_eq!(table.reserve(key, now_ms), Ok(expected_ms));

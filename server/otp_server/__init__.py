@@ -6,12 +6,14 @@ The map, top to bottom; each layer imports only those below it (import-linter ke
     cli          the commands; the only module that exits
     simulator    simulated devices and the demonstration: a client, it speaks only the wire
     app          the composition root: builds everything once, runs it, drains it
-    registry     the device registry without a server, for the commands
+    registry     an installation without a server, for the commands
     config       the configuration file, the environment, the keys
-    api          the faces: ``api.device`` (WebSocket and HTTP), ``api.ops``
+    api          the faces: ``api.device`` (WebSocket and HTTP), ``api.rest``, ``api.ops``; their
+                 operations are one registry (``api.operation``)
     transport    moves bytes: device WebSockets, HTTP listeners   | stores: memory, sqlite
-    services     use cases and their ports: issue, confirm, devices, presence, tokens
-    domain       pure rules: codes, policy, addresses, outcomes
+                 | delivery: SMTP, SMS providers, the outbox file
+    services     use cases and their ports: issue and confirm; starts, attempts, deliver
+    domain       pure rules: codes, policy, contacts, templates, outcomes
     core         the door to the Rust core
     clock, telemetry, errors, wire
 """

@@ -7,10 +7,16 @@
     ├── CoreBug              the Rust core panicked; costs one call
     ├── WireError            a message of the peer that cannot be read; its kind
     ├── LimiterFull          a bounded table has no room for one more key
+    ├── InvalidFields        a setting's fields are not as they must be: which, and why
+    ├── ContactUnreadable    a stored contact does not open with the configured keys
     └── StoreError           the store did not do it
         ├── StoreUnavailable   it cannot be reached or written now; nothing was changed
         ├── StoreTooNew        its schema is from a newer program
-        └── AlreadyExists      a name or key that must be unique is taken
+        ├── AlreadyExists      a name or key that must be unique is taken
+        ├── TooMany            there are as many as there may be
+        ├── MissingReference   a setting names another that is not there
+        ├── InUse              what should go is still needed
+        └── StaleSetting       it was changed meanwhile: read it again
 
 A refusal of a passcode is a value (:mod:`otp_server.domain.outcome`), not an exception: services
 answer whole batches, and one refused item must not spoil the others.
@@ -22,7 +28,10 @@ documents.
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 
 class _Kind(NamedTuple):
@@ -41,6 +50,40 @@ class ErrorKind(Enum):
         "forbidden_origin", 403, None, "This origin may not open a device connection."
     )
     NOT_FOUND = _Kind("not_found", 404, None, "No such thing here.")
+    TYPE_NOT_FOUND = _Kind("type_not_found", 404, None, "There is no OTP type of this name.")
+    OTP_NOT_FOUND = _Kind("otp_not_found", 404, None, "There is no OTP process of this uuid.")
+    OTP_EXPIRED = _Kind("otp_expired", 410, None, "The code has expired; start a new process.")
+    OTP_ATTEMPTS_EXHAUSTED = _Kind(
+        "otp_attempts_exhausted", 409, None, "All attempts are used up; start a new process."
+    )
+    OTP_ALREADY_ACCEPTED = _Kind(
+        "otp_already_accepted", 409, None, "The code of this process was accepted before."
+    )
+    OTP_SUPERSEDED = _Kind(
+        "otp_superseded", 409, None, "A newer process of this type and contact took its place."
+    )
+    OTP_UNDELIVERABLE = _Kind(
+        "otp_undeliverable", 409, None, "The code could not be delivered over any route."
+    )
+    OTP_DELIVERY_FAILED = _Kind(
+        "otp_delivery_failed", 502, None, "No delivery provider works now; try again later."
+    )
+    CONTACT_LOCKED = _Kind(
+        "contact_locked",
+        403,
+        None,
+        "Too many wrong codes in a row for this contact; the operator must release it.",
+    )
+    FORBIDDEN = _Kind("forbidden", 403, None, "The token does not allow this.")
+    INVALID_FIELDS = _Kind("invalid_fields", 422, None, "Some fields are not as they must be.")
+    NAME_TAKEN = _Kind("name_taken", 409, None, "The name is taken: choose another.")
+    IN_USE = _Kind("in_use", 409, None, "Something else still needs it.")
+    IDEMPOTENCY_IN_FLIGHT = _Kind(
+        "idempotency_in_flight", 409, None, "The first request with this key has not ended yet."
+    )
+    IDEMPOTENCY_MISMATCH = _Kind(
+        "idempotency_mismatch", 422, None, "The Idempotency-Key was used for another request."
+    )
     INVALID_CODE = _Kind("invalid_code", 404, None, "The code is unknown, expired or already used.")
     METHOD_NOT_ALLOWED = _Kind("method_not_allowed", 405, None, "This method is not allowed here.")
     LINKED_ELSEWHERE = _Kind(
@@ -116,6 +159,18 @@ class LimiterFull(OtpServerError):
     """A bounded limiter table holds only keys in use and has no room for one more."""
 
 
+class InvalidFields(OtpServerError):
+    """Fields that a caller sent are not as they must be: ``fields``, by name; safe to tell."""
+
+    def __init__(self, fields: Mapping[str, Sequence[str]]) -> None:
+        super().__init__("; ".join(f"{name} {', '.join(why)}" for name, why in fields.items()))
+        self.fields = {name: list(why) for name, why in fields.items()}
+
+
+class ContactUnreadable(OtpServerError):
+    """A stored contact does not open; the message names the key and quotes no contact."""
+
+
 class StoreError(OtpServerError):
     """The store did not do what was asked."""
 
@@ -138,3 +193,32 @@ class AlreadyExists(StoreError):
         super().__init__(f"{what} {value!r} is taken: choose another")
         self.what = what
         self.value = value
+
+
+class TooMany(StoreError):
+    """There are ``limit`` of ``what`` (such as ``templates``), and there may be no more."""
+
+    def __init__(self, what: str, limit: int) -> None:
+        super().__init__(f"there may be at most {limit} {what}")
+        self.what = what
+        self.limit = limit
+
+
+class MissingReference(StoreError):
+    """A setting names another that its tenant has not, or that does not fit: ``field``."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(f"{field} names nothing that fits")
+        self.field = field
+
+
+class InUse(StoreError):
+    """It cannot go, or change so, while ``by`` needs it."""
+
+    def __init__(self, by: str) -> None:
+        super().__init__(f"it is used by {by}")
+        self.by = by
+
+
+class StaleSetting(StoreError):
+    """It was changed or deleted since it was read."""

@@ -1,4 +1,4 @@
-"""The device registry of an installation, without a server: what the commands open.
+"""An installation without a server: what the commands open.
 
 It works beside the running server, in another process, on the same database.
 """
@@ -13,7 +13,12 @@ import trio
 from otp_server.clock import SteadyClock
 from otp_server.config import ensure_data_dir, resolve_keys
 from otp_server.errors import ConfigError
+from otp_server.services.audit import AuditService
+from otp_server.services.clients import ClientService
+from otp_server.services.contacts import ContactVault
 from otp_server.services.devices import DeviceService
+from otp_server.services.lockouts import LockoutService
+from otp_server.services.settings import SettingsService
 from otp_server.stores import open_store
 
 if TYPE_CHECKING:
@@ -24,8 +29,25 @@ if TYPE_CHECKING:
     from otp_server.services.ports import Store
 
 
+class Installation:
+    """What an operator does to an installation, over its open store."""
+
+    def __init__(self, config: Config, keys: InstallationKeys, store: Store, clock: Clock) -> None:
+        self.devices = device_service(keys, store, clock)
+        self.clients = ClientService(
+            store, clock=clock, settings=SettingsService(store, clock=clock)
+        )
+        self.lockouts = LockoutService(
+            store,
+            vault=ContactVault(keys.contact),
+            clock=clock,
+            default_country=config.rest.default_country,
+        )
+        self.audit = AuditService(store)
+
+
 def device_service(keys: InstallationKeys, store: Store, clock: Clock) -> DeviceService:
-    """The registry over an open store."""
+    """The registry of devices over an open store."""
     return DeviceService(store, clock=clock, key=keys.device_key[0][1])
 
 
@@ -43,7 +65,7 @@ def is_installed(config: Config) -> bool:
 
 
 @asynccontextmanager
-async def open_registry(config: Config) -> AsyncIterator[DeviceService]:
+async def open_installation(config: Config) -> AsyncIterator[Installation]:
     """Open the installation, made anew where there is none, and close it at the end.
 
     Raises:
@@ -54,7 +76,14 @@ async def open_registry(config: Config) -> AsyncIterator[DeviceService]:
     keys = resolve_keys(config)
     store = await open_store(config.store.url, config.server.data_dir)
     try:
-        yield device_service(keys, store, SteadyClock())
+        yield Installation(config, keys, store, SteadyClock())
     finally:
         with trio.CancelScope(shield=True):
             await store.aclose()
+
+
+@asynccontextmanager
+async def open_registry(config: Config) -> AsyncIterator[DeviceService]:
+    """The installation's devices alone; raises as :func:`open_installation`."""
+    async with open_installation(config) as installation:
+        yield installation.devices

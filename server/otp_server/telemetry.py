@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
@@ -111,7 +111,13 @@ def configure_logging(level: str, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for chatty in ("trio-websocket", "hypercorn.access", "quart.serving"):
+    for chatty in (
+        "trio-websocket",
+        "hypercorn.access",
+        "quart.serving",
+        "httpx2",  # its lines hold a provider's address with the account in it
+        "httpcore2",
+    ):
         logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -179,6 +185,31 @@ class Metrics:
         )
         self.live_codes = Gauge("otp_device_live_codes", "Live codes.", ["length"], registry=r)
         self.http = Counter("otp_http_responses", "HTTP answers.", ["status"], registry=r)
+        self.deliveries = Counter(
+            "otp_deliveries",
+            "Messages given to a provider, by what became of the try.",
+            ["channel", "outcome", "problem"],
+            registry=r,
+        )
+        self.delivery_seconds = Histogram(
+            "otp_delivery_seconds",
+            "How long a provider took for a message.",
+            ["channel"],
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30),
+            registry=r,
+        )
+        self.delivery_down = Gauge(
+            "otp_delivery_provider_down",
+            "Whether the breaker keeps messages from the channel's provider.",
+            ["channel"],
+            registry=r,
+        )
+        self.limit_hits = Counter(
+            "otp_process_limit_hits",
+            "Refusals of the rest face by limits and guards, and what guards only recorded.",
+            ["policy", "outcome"],
+            registry=r,
+        )
         self.crashes = Counter(
             "otp_handler_crashes", "Bugs caught by a last-resort handler.", ["where"], registry=r
         )

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from otp_server.api.device.http import DeviceHttp, DeviceHttpOptions
+from otp_server.api.mount import mount
 from otp_server.api.web import WebOptions, make_app
 from otp_server.core import panic_on_purpose
 from otp_server.domain.address import parse_networks
@@ -33,7 +34,7 @@ class Site:
         web = WebOptions(1024, parse_networks(["127.0.0.0/8"]))
         self.draining = False
         self.app = make_app("test", web, world.metrics, draining=lambda: self.draining)
-        DeviceHttp(
+        device = DeviceHttp(
             DeviceHttpOptions(web, 6, 10, answer_s=0.5),
             issue=world.issue,
             confirm=world.confirm,
@@ -42,7 +43,8 @@ class Site:
             tokens=world.tokens,
             clock=world.clock,
             metrics=world.metrics,
-        ).mount(self.app)
+        )
+        mount(self.app, device.operations())
         self.client = self.app.test_client()
         self.org_key = ""
 

@@ -17,7 +17,12 @@ from otp_server.core import Keyring, Passcode, verify_digest
 
 DIGITS = "0123456789"
 LATIN = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-ALPHABETS = {"numeric": DIGITS, "alphanumeric": DIGITS + LATIN, "alphabetic": LATIN}
+ALPHABETS = {
+    "numeric": DIGITS,
+    "alphanumeric": DIGITS + LATIN,
+    "alphabetic": LATIN,
+    "unambiguous": "BCDFGHJKLMNPQRSTVWXZ",
+}
 KEYS = [("new", bytes([2]) * 32), ("old", bytes([1]) * 40)]
 RING = Keyring(KEYS)
 
@@ -201,6 +206,35 @@ def test_a_passcode_cannot_be_changed_or_compared() -> None:
         one.text = "1"  # type: ignore[attr-defined]
     with pytest.raises(TypeError):
         assert one < same  # type: ignore[operator]
+
+
+@given(
+    st.text(DIGITS, min_size=1, max_size=32),
+    st.text(DIGITS, min_size=1, max_size=32),
+)
+def test_a_code_matches_the_same_code_only(one: str, other: str) -> None:
+    code = Passcode.from_text(one, "numeric")
+    assert code.matches(Passcode.from_text(one, "numeric"))
+    assert code.matches(Passcode.from_text(other, "numeric")) is (one == other)
+    assert not code.matches(Passcode.from_text(one, "alphanumeric"))
+
+
+def test_a_derived_code_matches_what_its_owner_typed() -> None:
+    def derived(generation: int) -> Passcode:
+        return RING.derive(
+            "new",
+            domain="rest",
+            tenant="tenant",
+            challenge=b"challenge",
+            generation=generation,
+            alphabet="unambiguous",
+            length=8,
+        )
+
+    assert derived(0).matches(Passcode.from_text(derived(0).reveal(), "unambiguous"))
+    assert not derived(0).matches(derived(1))
+    with pytest.raises(TypeError):
+        derived(0).matches(derived(0).reveal())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("thing", [Passcode.from_text("135790", "numeric"), RING], ids=repr)

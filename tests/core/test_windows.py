@@ -68,6 +68,23 @@ def test_answers_follow_the_definition(
 
 
 @settings(max_examples=300, deadline=None)
+@given(pairs, st.lists(st.tuples(keys, any_step_ms, st.booleans()), max_size=60))
+def test_there_is_room_in_every_window_exactly_where_nobody_waits(
+    windows: list[tuple[int, int]], acts: list[tuple[str, int, bool]]
+) -> None:
+    """So it is enough to ask for the wait, which costs less."""
+    table, now_ms = SlidingWindows(windows, 3), 10_000
+    for key, step_ms, records in acts:
+        now_ms += step_ms
+        if records:
+            table.record(key, now_ms)
+        elif not table.reserve(key, now_ms):
+            table.refund(key, now_ms)
+        room = [remaining for remaining, _ in table.room(key, now_ms)]
+        assert (table.wait_ms(key, now_ms) == 0) is all(room)
+
+
+@settings(max_examples=300, deadline=None)
 @given(pairs, st.lists(st.tuples(keys, forward_ms, st.booleans()), max_size=60))
 def test_refunds_follow_the_definition(
     windows: list[tuple[int, int]], acts: list[tuple[str, int, bool]]

@@ -28,6 +28,7 @@ from tests.support import server_process
 from tests.support.canaries import leaks
 from tests.support.clients import ROUTES, register, register_in_trio
 from tests.support.clients import connect as connect_device
+from tests.support.secret_places import key_bytes, written
 from tests.support.served import captured_logs, serve
 from tests.support.server_process import ServerProcess
 from tests.support.world import World
@@ -227,18 +228,6 @@ def exchange(url: str, request: bytes) -> bytes:
         except ConnectionError:
             pass
     return answer
-
-
-def key_bytes(server: ServerProcess) -> list[bytes]:
-    lines = [file.read_text() for file in (server.data_dir / "keys").iterdir()]
-    assert len(lines) == 3
-    return [base64.b64decode(line.partition(":")[2]) for line in lines]
-
-
-def written(server: ServerProcess) -> dict[str, bytes]:
-    """Everything on disk but the key files."""
-    files = [*server.data_dir.iterdir(), server.log]
-    return {file.name: file.read_bytes() for file in files if file.is_file()}
 
 
 @pytest.fixture

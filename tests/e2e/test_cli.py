@@ -180,7 +180,7 @@ def test_the_default_configuration_is_good_and_is_the_default(tmp_path: Path) ->
     assert set(answer) == {"profile", "data_dir", "keys"}
     assert answer["profile"] == "development"
     assert answer["data_dir"] == str(tmp_path / "otp-data")
-    assert answer["keys"] == {"code": [], "token": [], "device_key": []}
+    assert answer["keys"] == {"code": [], "token": [], "device_key": [], "contact": []}
     assert not (tmp_path / "otp-data").exists()  # a check writes nothing
     run("device", "add", "--config", str(file))
     answer = json.loads(run("check-config", "--config", str(file), "--json").stdout)
@@ -188,6 +188,7 @@ def test_the_default_configuration_is_good_and_is_the_default(tmp_path: Path) ->
         "code": 1,
         "token": 1,
         "device_key": 1,
+        "contact": 1,
     }
 
 
@@ -367,13 +368,18 @@ def test_demonstration(running_server: ServerProcess) -> None:
         OTP_SERVER_HTTP__LISTEN=urlsplit(running_server.http_url).netloc,
     )
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    device, _, process = done.stdout.partition("\n\n")
+    lines = device.splitlines()
     assert [line.partition(".")[0] for line in lines] == [str(n) for n in range(1, 9)]
     shown = re.search(r"shows +(\d{6,})$", lines[3])
     assert shown
     assert shown[1] in lines[4]
     assert "confirmed: 200" in lines[5]
     assert "refused: 404" in lines[6]
+    lines = process.splitlines()
+    assert [line.partition(".")[0] for line in lines] == [str(n) for n in range(1, 9)]
+    assert lines[5].endswith("accepted is False")
+    assert lines[6].endswith("accepted is True")
     assert done.stderr == ""
 
 

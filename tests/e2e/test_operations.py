@@ -120,6 +120,9 @@ LABELS = {
     "where": r"[a-z_]+",
     "length": r"[0-9]{1,2}",
     "le": r"[0-9.]+|\+Inf",
+    "channel": r"sms|email",
+    "problem": r"[a-z_]+",
+    "policy": r"[a-z0-9-]+",
 }
 
 

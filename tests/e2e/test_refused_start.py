@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,6 +22,10 @@ listen = "{host}:0"
 listen = "127.0.0.1:0"
 [ops]
 listen = "127.0.0.1:0"
+[delivery.email]
+kind = "none"
+[delivery.sms]
+kind = "none"
 """
 
 
@@ -46,7 +51,7 @@ def test_production_starts_on_no_key_of_its_own(production: Path) -> None:
     refused = serve(production)
     assert refused.returncode == 1
     assert refused.stdout == ""
-    for key in ("keys.code", "keys.token", "keys.device_key"):
+    for key in ("keys.code", "keys.token", "keys.device_key", "keys.contact"):
         assert f"{key}:" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not list((production.parent / "data").glob("**/*.key"))
@@ -60,7 +65,7 @@ def test_production_refuses_the_keys_of_development(production: Path, tmp_path: 
     (tmp_path / "keys").rename(tmp_path / "data" / "keys")
     refused = serve(production)
     assert refused.returncode == 1
-    for key in ("keys.code", "keys.token", "keys.device_key"):
+    for key in ("keys.code", "keys.token", "keys.device_key", "keys.contact"):
         assert key in refused.stderr
     assert "development key" in refused.stderr
 
@@ -81,3 +86,18 @@ def test_a_taken_port_is_said(running_server: ServerProcess, tmp_path: Path) -> 
     assert refused.returncode == 1
     assert f"127.0.0.1:{port}: Address already in use" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_another_index_key_of_contacts_is_refused_until_it_is_named(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path)
+    server.start().stop()
+    (server.data_dir / "keys" / "contact.key").unlink()  # the next start makes another
+    refused = serve(server.config)
+    assert refused.returncode == 1
+    assert "Traceback" not in refused.stderr
+    told = re.search(r'set rest\.contact_index = "([0-9a-f]{16})"', refused.stderr)
+    assert told is not None
+    server.environment["OTP_SERVER_REST__CONTACT_INDEX"] = told[1]
+    server.start().stop()
+    del server.environment["OTP_SERVER_REST__CONTACT_INDEX"]
+    server.start().stop()

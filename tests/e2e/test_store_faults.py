@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import subprocess
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,12 +12,13 @@ import httpx2
 import pytest
 import trio
 
-from otp_server import app as composition
+from otp_server.app import services as composition
 from otp_server.core import Keyring
 from tests.support.clients import App, ask, connect, open_app, register, register_in_trio
 from tests.support.fault_vfs import FaultyDisk, faulty_disk
 from tests.support.served import captured_logs, serve
 from tests.support.server_process import UNLIMITED_CONFIRMS, ServerProcess
+from tests.support.small_disk import fill, small_disk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -232,31 +232,20 @@ def test_a_database_locked_by_another_process(server: ServerProcess) -> None:
 # --- full ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of two megabytes."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
-    try:
-        mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("no mount command: the same is proven on a faulty disk in this process")
-    if mounted.returncode:
-        pytest.skip(f"may not mount ({mounted.stderr.strip()}): proven on a faulty disk as well")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+def test_a_full_file_system(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "small") as disk:
+        survives_a_full(disk)
 
 
-def test_a_full_file_system(small_disk: Path) -> None:
-    server = ServerProcess(small_disk / "server", device=GENEROUS, confirm=UNLIMITED_CONFIRMS)
+def survives_a_full(disk: Path) -> None:
+    server = ServerProcess(disk / "server", device=GENEROUS, confirm=UNLIMITED_CONFIRMS)
     [(_, token)] = register(server.config, 1).devices
     server.start()
 
     async def scenario() -> None:
         async with outside(server, token) as out:
             code = await out.code()
-            ballast = small_disk / "ballast"
+            ballast = disk / "ballast"
             fill(ballast)
             await out.assert_refusing(code)
             ballast.unlink()
@@ -267,16 +256,6 @@ def test_a_full_file_system(small_disk: Path) -> None:
         assert server.stop() == 0
     finally:
         server.kill()
-
-
-def fill(ballast: Path) -> None:
-    """Take all the space that is left."""
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            pass
 
 
 async def test_a_full_disk(server: ServerProcess, disk: FaultyDisk) -> None:

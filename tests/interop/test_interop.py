@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 import httpx2
 import pytest
 
+from tests.support.toolchain import tool
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -34,16 +36,6 @@ class RunningServer(Protocol):
     http_url: str
 
     def add_device(self) -> tuple[str, str]: ...
-
-
-def tool(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        message = f"{name} is not installed, so the client that needs it cannot run"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
 
 
 def build(command: Command, folder: Path, **extra_env: str) -> None:

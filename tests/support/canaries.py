@@ -23,7 +23,8 @@ def forms_of(secret: bytes) -> set[bytes]:
         forms.add(secret.decode().encode("utf-16-le"))
     if secret.isdigit():
         number = int(secret)
-        forms |= {number.to_bytes(5, order) for order in ("big", "little")}
+        length = max(5, -(-number.bit_length() // 8))
+        forms |= {number.to_bytes(length, order) for order in ("big", "little")}
         forms |= {b" ".join([secret[:3], secret[3:6], secret[6:]]), secret[:3] + b"-" + secret[3:]}
     return forms
 

@@ -33,6 +33,9 @@ listen = "127.0.0.1:0"
 listen = "127.0.0.1:0"
 [confirm]
 {confirm}
+[rest]
+{rest}
+{more}
 """
 
 UNLIMITED_CONFIRMS = """
@@ -50,6 +53,8 @@ class ServerProcess:
     device: str = ""
     http: str = ""
     confirm: str = ""
+    rest: str = ""
+    more: str = ""
     environment: dict[str, str] = field(default_factory=dict)
     urls: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
@@ -61,7 +66,12 @@ class ServerProcess:
         self.log = self.folder / "log.jsonl"
         self.config.write_text(
             CONFIG.format(
-                data_dir=self.data_dir, device=self.device, http=self.http, confirm=self.confirm
+                data_dir=self.data_dir,
+                device=self.device,
+                http=self.http,
+                confirm=self.confirm,
+                rest=self.rest,
+                more=self.more,
             )
         )
 

@@ -197,6 +197,10 @@ def test_every_label_is_of_a_closed_set() -> None:
         "otp_device_confirms": ("route", "outcome"),
         "otp_device_live_codes": ("length",),
         "otp_http_responses": ("status",),
+        "otp_process_limit_hits": ("policy", "outcome"),
+        "otp_deliveries": ("channel", "outcome", "problem"),
+        "otp_delivery_seconds": ("channel",),
+        "otp_delivery_provider_down": ("channel",),
         "otp_handler_crashes": ("where",),
     }
 

@@ -75,6 +75,16 @@ impl SlidingWindows {
             .map_or(0, |stamps| self.windows.wait_ms(stamps, now_ms))
     }
 
+    /// For each window of a key, in order: room for how many more charges, and the milliseconds
+    /// until there is room for one more than now. See [`Windows::room`].
+    #[must_use]
+    pub fn room(&self, key: &str, now_ms: i64) -> Vec<(usize, i64)> {
+        self.stamps.get(key).map_or_else(
+            || self.windows.all_room(),
+            |stamps| self.windows.room(stamps, now_ms),
+        )
+    }
+
     /// Charges without asking, as when a journal is read back in its order.
     ///
     /// # Errors

@@ -103,6 +103,34 @@ impl Windows {
             .unwrap_or(0)
     }
 
+    /// For each window, in order: how many more charges it has room for, and the milliseconds until
+    /// it has room for one more than now (0 when it holds none).
+    ///
+    /// A window without room has 0 and then waits as [`wait_ms`](Self::wait_ms) does.
+    #[must_use]
+    pub fn room(&self, stamps: &Stamps, now_ms: i64) -> Vec<(usize, i64)> {
+        let judged_ms = self.judged_at_ms(stamps, now_ms);
+        self.each
+            .iter()
+            .map(|window| {
+                let since_ms = judged_ms.saturating_sub(window.period_ms);
+                let counted = stamps.newer_than(since_ms).min(window.limit);
+                let reset_ms = stamps.newest_nth(counted).map_or(0, |first_to_leave_ms| {
+                    first_to_leave_ms
+                        .saturating_add(window.period_ms)
+                        .saturating_sub(now_ms)
+                });
+                (window.limit - counted, reset_ms)
+            })
+            .collect()
+    }
+
+    /// The room of a key that holds nothing.
+    #[must_use]
+    pub fn all_room(&self) -> Vec<(usize, i64)> {
+        self.each.iter().map(|window| (window.limit, 0)).collect()
+    }
+
     /// Adds a stamp in its place and forgets the oldest beyond the largest limit.
     pub fn charge(&self, stamps: &mut Stamps, at_ms: i64) {
         let place = stamps.at_ms.partition_point(|&stamp| stamp <= at_ms);
@@ -149,6 +177,11 @@ impl Stamps {
         (exact || at_ms > self.forgotten_ms) && self.at_ms.remove(place).is_some()
     }
 
+    fn newer_than(&self, since_ms: i64) -> usize {
+        self.at_ms.len() - self.at_ms.partition_point(|&stamp| stamp <= since_ms)
+    }
+
+    /// 0 counts none.
     fn newest_nth(&self, count: usize) -> Option<i64> {
         let place = self.at_ms.len().checked_sub(count)?;
         self.at_ms.get(place).copied()

@@ -5,6 +5,10 @@
 //! | `numeric`      | `0`-`9`          | 10    | 4            | 10/16    |
 //! | `alphanumeric` | `0`-`9`, `A`-`Z` | 36    | 6            | 36/64    |
 //! | `alphabetic`   | `A`-`Z`          | 26    | 5            | 26/32    |
+//! | `unambiguous`  | see below        | 20    | 5            | 20/32    |
+//!
+//! `unambiguous` is `BCDFGHJKLMNPQRSTVWXZ` (RFC 8628 section 6.1): no vowels, so no words, and
+//! neither `Y` nor digits, which are mistaken for other letters.
 
 use crate::error::Error;
 
@@ -17,11 +21,18 @@ pub enum Alphabet {
     Alphanumeric,
     /// Uppercase Latin letters.
     Alphabetic,
+    /// Twenty uppercase consonants (RFC 8628 section 6.1).
+    Unambiguous,
 }
 
 impl Alphabet {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Numeric, Self::Alphanumeric, Self::Alphabetic];
+    pub const ALL: [Self; 4] = [
+        Self::Numeric,
+        Self::Alphanumeric,
+        Self::Alphabetic,
+        Self::Unambiguous,
+    ];
 
     /// The alphabet of this name.
     ///
@@ -32,7 +43,7 @@ impl Alphabet {
             .into_iter()
             .find(|alphabet| alphabet.name() == name)
             .ok_or(Error::Value(
-                "an alphabet is numeric, alphanumeric or alphabetic",
+                "an alphabet is numeric, alphanumeric, alphabetic or unambiguous",
             ))
     }
 
@@ -43,6 +54,7 @@ impl Alphabet {
             Self::Numeric => "numeric",
             Self::Alphanumeric => "alphanumeric",
             Self::Alphabetic => "alphabetic",
+            Self::Unambiguous => "unambiguous",
         }
     }
 
@@ -53,6 +65,7 @@ impl Alphabet {
             Self::Numeric => b"0123456789",
             Self::Alphanumeric => b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ",
             Self::Alphabetic => b"ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+            Self::Unambiguous => b"BCDFGHJKLMNPQRSTVWXZ",
         }
     }
 }

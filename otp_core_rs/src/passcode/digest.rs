@@ -67,7 +67,7 @@ impl Key {
     #[must_use]
     pub fn digest(&self, scope: Scope<'_>, passcode: &Passcode) -> [u8; DIGEST_BYTES] {
         let mut mac = self.scoped(DIGEST_LABEL, scope);
-        put_field(&mut mac, &passcode.0);
+        put_field(&mut mac, &passcode.characters);
         mac.finalize().into_bytes().into()
     }
 

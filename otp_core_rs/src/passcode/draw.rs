@@ -53,7 +53,10 @@ where
                 characters.push(symbol);
             }
         }
-        Ok(Passcode(characters))
+        Ok(Passcode {
+            characters,
+            alphabet,
+        })
     }
 
     fn next_byte(&mut self) -> Result<u8, Error> {

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::error::Error;
@@ -19,10 +20,13 @@ pub const PASSCODE_LENGTH_MAX: usize = 32;
 
 /// A code: 1 to 32 characters of an [`Alphabet`].
 ///
-/// `Debug` shows nothing, equality is not offered (compare digests, in constant time) and the
-/// memory is wiped. The characters live in one heap block that never grows, so that no move and no
-/// reallocation leaves a copy behind.
-pub struct Passcode(Zeroizing<Vec<u8>>);
+/// `Debug` shows nothing, equality is offered in constant time only and the memory is wiped. The
+/// characters live in one heap block that never grows, so that no move and no reallocation leaves
+/// a copy behind.
+pub struct Passcode {
+    characters: Zeroizing<Vec<u8>>,
+    alphabet: Alphabet,
+}
 
 impl Passcode {
     /// The passcode that a person typed.
@@ -37,21 +41,32 @@ impl Passcode {
                 "a passcode has a character outside its alphabet",
             ));
         }
-        Ok(Self(Zeroizing::new(text.as_bytes().to_vec())))
+        Ok(Self {
+            characters: Zeroizing::new(text.as_bytes().to_vec()),
+            alphabet,
+        })
     }
 
     /// The characters, for the one place that shows them to their owner.
     #[must_use]
     pub fn reveal(&self) -> &str {
         // All alphabets are ASCII, so the default is never taken; it is here instead of a panic.
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        std::str::from_utf8(&self.characters).unwrap_or_default()
     }
 
     /// How many characters there are: no secret.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a passcode is never empty")]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.characters.len()
+    }
+
+    /// Whether both are the same code, in a time that depends on the lengths only.
+    ///
+    /// Codes of unlike lengths or alphabets are never the same: what those are is no secret.
+    #[must_use]
+    pub fn matches(&self, other: &Self) -> bool {
+        self.alphabet == other.alphabet && bool::from(self.characters.ct_eq(&other.characters))
     }
 }
 

@@ -36,6 +36,11 @@ impl SlidingWindows {
         guarded(|| Ok(self.0.wait_ms(key, now_ms)))
     }
 
+    /// For each window: room for how many more, and milliseconds until there is more room.
+    fn room(&self, key: &str, now_ms: i64) -> PyResult<Vec<(usize, i64)>> {
+        guarded(|| Ok(self.0.room(key, now_ms)))
+    }
+
     /// Charge without asking.
     fn record(&mut self, key: &str, at_ms: i64) -> PyResult<()> {
         guarded(|| self.0.record(key, at_ms))

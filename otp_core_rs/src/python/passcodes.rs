@@ -43,6 +43,11 @@ impl Passcode {
         self.0.reveal()
     }
 
+    /// Whether both are the same code.
+    fn matches(&self, other: &Self) -> bool {
+        self.0.matches(&other.0)
+    }
+
     #[expect(clippy::unused_self, reason = "a method of Python")]
     fn __repr__(&self) -> &'static str {
         "<Passcode>"

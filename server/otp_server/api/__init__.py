@@ -1,6 +1,19 @@
 """The faces: each speaks a protocol and calls services, nothing else. Strangers to each other.
 
-web       what their HTTP sides share: errors, JSON bodies, the client's address
 device    devices over WebSocket, and the HTTP side of the device face
+rest      OTP processes over SMS and e-mail, their configuration, access tokens
+docs      the OpenAPI document and the page that shows it
 ops       liveness, readiness, metrics: on a listener of their own
+
+What their HTTP sides share:
+
+operation        an HTTP operation: decode, call, render, and what there is to know about it
+batches          service calls as operations need them
+json_bodies      JSON bodies, read strictly
+authentication   whose token a request carries
+problem          an error as a problem (RFC 9457)
+openapi          the document, made of operations
+unshown          a repr for shapes that may hold a secret
+web              the application whose every error is answered
+mount            operations on Quart-Trio
 """

@@ -1,22 +1,23 @@
-"""What the HTTP sides of the faces share: an application, errors as problems, JSON bodies.
+"""What the HTTP sides of the faces share: an application whose every error is answered.
 
-An error's body is a problem (RFC 9457) whose extension members ``error`` and ``message`` are what
-contracts A6 names: a stable token for programs and a sentence for people. Every answer says
-``Cache-Control: no-store`` (requirement 75).
+An error is said in the style of the face whose paths the request's target is among, and as a
+problem (RFC 9457) everywhere else. Every answer says ``Cache-Control: no-store`` (requirement 75).
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
-from quart import Response, request
+from quart import Response as QuartResponse
+from quart import request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from otp_server.api.operation import JSON, ApiError
+from otp_server.api.problem import PROBLEMS
 from otp_server.domain.address import client_address
 from otp_server.errors import ErrorKind, StoreUnavailable
 from otp_server.telemetry import get_logger
@@ -26,12 +27,10 @@ if TYPE_CHECKING:
 
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 
+    from otp_server.api.operation import ErrorStyle, Response
     from otp_server.domain.address import Network
-    from otp_server.domain.outcome import Refused
     from otp_server.telemetry import Metrics
 
-_MS = 1000
-_JSON = "application/json"
 _BY_STATUS = {
     400: ErrorKind.MALFORMED,
     404: ErrorKind.NOT_FOUND,
@@ -40,10 +39,6 @@ _BY_STATUS = {
     415: ErrorKind.UNSUPPORTED_MEDIA_TYPE,
 }
 
-_QUOTES = re.compile(r"(unknown field|Invalid enum value) .*", re.DOTALL)
-"""Where msgspec repeats what was sent; all other names in its messages are ours."""
-
-T = TypeVar("T")
 log = get_logger(__name__)
 
 
@@ -55,81 +50,50 @@ class WebOptions:
     trusted_proxies: Sequence[Network]
 
 
-class ApiError(Exception):
-    """Ends a request with this kind; ``detail`` must be safe to tell."""
+class HttpApp(QuartTrio):
+    """An application that knows in which style each of its paths says an error.
 
-    def __init__(self, kind: ErrorKind, detail: str = "", *, retry_after_ms: int = 0) -> None:
-        super().__init__(kind.token)
-        self.kind = kind
-        self.detail = detail
-        self.retry_after_ms = retry_after_ms
+    ``styles`` is by the first segment of a path.
+    """
 
-    @classmethod
-    def of(cls, refused: Refused) -> ApiError:
-        """A service's refusal; its private reason stays here."""
-        return cls(refused.kind, retry_after_ms=refused.retry_after_ms)
+    def __init__(self, name: str, options: WebOptions, metrics: Metrics) -> None:
+        super().__init__(name, static_folder=None)
+        self.options = options
+        self.styles: dict[str, ErrorStyle] = {}
+        self.config["MAX_CONTENT_LENGTH"] = options.body_bytes_max
+        self.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+        self._metrics = metrics
+
+    def refuse(self, error: ApiError, path: str) -> QuartResponse:
+        """The answer for an error of a request for this path."""
+        style = self.styles.get(path.split("/", 2)[1] if path.startswith("/") else "", PROBLEMS)
+        return to_quart(style.render(error))
+
+    def crash(self, error: BaseException, path: str) -> QuartResponse:
+        """The answer for a bug of ours, which is counted and logged."""
+        self._metrics.crashes.labels(where="http").inc()
+        log.error("request failed", exc_info=error)
+        return self.refuse(ApiError(ErrorKind.INTERNAL), path)
+
+    def finish(self, response: QuartResponse) -> QuartResponse:
+        """What every answer says, and its count."""
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        self._metrics.http.labels(status=str(response.status_code)).inc()
+        return response
 
 
-class _Problem(msgspec.Struct, omit_defaults=True):
-    type: str
-    title: str
-    status: int
-    error: str
-    message: str
+def to_quart(response: Response) -> QuartResponse:
+    """An operation's answer as Quart's."""
+    made = QuartResponse(response.body, response.status, content_type=response.content_type)
+    for name, value in response.headers:
+        made.headers.add(name, value)
+    return made
 
 
-def json_response(value: object, status: int = 200) -> Response:
+def json_response(value: object, status: int = 200) -> QuartResponse:
     """``value`` as JSON."""
-    return Response(msgspec.json.encode(value), status, content_type=_JSON)
-
-
-def problem(kind: ErrorKind, detail: str = "", *, retry_after_ms: int = 0) -> Response:
-    """The answer for an error kind."""
-    body = _Problem(
-        type=f"urn:otp-server:error:{kind.token}",
-        title=kind.text,
-        status=kind.http_status,
-        error=kind.token,
-        message=detail or kind.text,
-    )
-    response = Response(
-        msgspec.json.encode(body), kind.http_status, content_type="application/problem+json"
-    )
-    if retry_after_ms:
-        response.headers["Retry-After"] = str(-(-retry_after_ms // _MS))
-    elif kind is ErrorKind.UNAVAILABLE:
-        response.headers["Retry-After"] = "1"
-    if kind in (ErrorKind.TOO_LARGE, ErrorKind.DRAINING):
-        response.headers["Connection"] = "close"  # the rest of the body is not awaited
-    if kind is ErrorKind.UNAUTHORIZED:
-        response.headers["WWW-Authenticate"] = 'Bearer realm="otp-server"'
-    return response
-
-
-async def json_body(shape: type[T]) -> T:
-    """The request's JSON body as ``shape``; ApiError says what is wrong, never quoting it."""
-    if request.mimetype != _JSON:
-        raise ApiError(
-            ErrorKind.UNSUPPORTED_MEDIA_TYPE, "Send the header Content-Type: application/json."
-        )
-    body = await request.get_data(as_text=False)
-    try:
-        return msgspec.json.decode(body, type=shape)
-    except msgspec.ValidationError as error:
-        told = _QUOTES.sub(r"\1", str(error))
-        raise ApiError(ErrorKind.MALFORMED, f"The body does not fit: {told}.") from None
-    except msgspec.DecodeError:
-        raise ApiError(ErrorKind.MALFORMED, "The body is not JSON.") from None
-    except RecursionError:
-        raise ApiError(ErrorKind.MALFORMED, "The body is nested too deeply.") from None
-
-
-def bearer_token() -> str:
-    """The token of ``Authorization: Bearer``; ApiError when there is none."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise ApiError(ErrorKind.UNAUTHORIZED)
-    return token.strip()
+    return QuartResponse(msgspec.json.encode(value), status, content_type=JSON)
 
 
 def address_of_request(options: WebOptions) -> str:
@@ -144,86 +108,70 @@ def _never() -> bool:
 
 def make_app(
     name: str, options: WebOptions, metrics: Metrics, *, draining: Callable[[], bool] = _never
-) -> QuartTrio:
-    """An application without routes, with every error answered as a problem.
+) -> HttpApp:
+    """An application without routes, with every error answered.
 
     The last-resort handlers answer 500 for one request and count a crash (requirement 91): one
     inside the application, and one around it for what it does before a request is a request. While
     ``draining``, new requests are refused and connections end.
     """
-    app = QuartTrio(name, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = options.body_bytes_max
-    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    outermost = _Outermost(app.asgi_app, metrics)
+    app = HttpApp(name, options, metrics)
+    outermost = _Outermost(app, app.asgi_app)
     app.asgi_app = outermost  # type: ignore[method-assign] # how Quart is wrapped
 
     @app.before_request
-    async def read_body() -> Response | None:
+    async def read_body() -> QuartResponse | None:
         refused = draining()  # by its head: a request that came in time is answered
         # Answered before its body is in, a request can hang the connection's next one (Hypercorn).
         await request.get_data(as_text=False)
-        return problem(ErrorKind.DRAINING) if refused else None
+        return app.refuse(ApiError(ErrorKind.DRAINING), request.path) if refused else None
 
     @app.after_request
-    async def finish(response: Response) -> Response:
+    async def finish(response: QuartResponse) -> QuartResponse:
         if draining():
             response.headers["Connection"] = "close"
-        return _finish(response, metrics)
+        return app.finish(response)
 
     @app.errorhandler(ApiError)
-    async def on_api_error(error: ApiError) -> Response:
-        return problem(error.kind, error.detail, retry_after_ms=error.retry_after_ms)
+    async def on_api_error(error: ApiError) -> QuartResponse:
+        return app.refuse(error, request.path)
 
     @app.errorhandler(StoreUnavailable)
-    async def on_store(error: StoreUnavailable) -> Response:
+    async def on_store(error: StoreUnavailable) -> QuartResponse:
         log.warning("request refused", why=str(error))
-        return problem(ErrorKind.UNAVAILABLE)
+        return app.refuse(ApiError(ErrorKind.UNAVAILABLE), request.path)
 
     @app.errorhandler(RequestEntityTooLarge)
-    async def on_large(_error: RequestEntityTooLarge) -> Response:
-        return problem(ErrorKind.TOO_LARGE, f"Send at most {options.body_bytes_max} bytes of body.")
+    async def on_large(_error: RequestEntityTooLarge) -> QuartResponse:
+        told = f"Send at most {options.body_bytes_max} bytes of body."
+        return app.refuse(ApiError(ErrorKind.TOO_LARGE, told), request.path)
 
     @app.errorhandler(HTTPException)
-    async def on_http(error: HTTPException) -> Response:
+    async def on_http(error: HTTPException) -> QuartResponse:
         kind = _BY_STATUS.get(error.code or 500, ErrorKind.MALFORMED)
-        response = problem(kind)
-        allowed = getattr(error, "valid_methods", None)
-        if kind is ErrorKind.METHOD_NOT_ALLOWED and allowed:
-            response.headers["Allow"] = ", ".join(sorted(allowed))
-        return response
+        allowed = getattr(error, "valid_methods", None) or ()
+        headers = [("Allow", ", ".join(sorted(allowed)))] if allowed else []
+        return app.refuse(ApiError(kind, headers=headers), request.path)
 
     @app.errorhandler(Exception)
-    async def on_crash(error: Exception) -> Response:
-        return _crashed(error, metrics)
+    async def on_crash(error: Exception) -> QuartResponse:
+        return app.crash(error, request.path)
 
     return app
-
-
-def _finish(response: Response, metrics: Metrics) -> Response:
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    metrics.http.labels(status=str(response.status_code)).inc()
-    return response
-
-
-def _crashed(error: BaseException, metrics: Metrics) -> Response:
-    metrics.crashes.labels(where="http").inc()
-    log.error("request failed", exc_info=error)
-    return problem(ErrorKind.INTERNAL)
 
 
 class _Outermost:
     """Around the application: refuses targets it cannot take, and catches what leaves it."""
 
-    def __init__(self, app: Callable[..., Awaitable[None]], metrics: Metrics) -> None:
+    def __init__(self, app: HttpApp, inner: Callable[..., Awaitable[None]]) -> None:
         self._app = app
-        self._metrics = metrics
+        self._inner = inner
 
     async def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._inner(scope, receive, send)
             return
         begun = False
 
@@ -232,17 +180,19 @@ class _Outermost:
             begun = True
             await send(event)
 
-        answer: Response | None = None
-        if not _is_target(scope["path"]):
-            answer = problem(ErrorKind.MALFORMED, "The request's target cannot be read.")
+        app, path = self._app, scope["path"]
+        answer: QuartResponse | None = None
+        if not _is_target(path):
+            told = "The request's target cannot be read."
+            answer = app.refuse(ApiError(ErrorKind.MALFORMED, told), path)
         else:
             try:
-                await self._app(scope, receive, watched)
+                await self._inner(scope, receive, watched)
             except* Exception as group:  # noqa: BLE001 - logged and answered
-                answer = _crashed(group, self._metrics)
+                answer = app.crash(group, path)
         if answer is not None and not begun:
             answer.headers["Connection"] = "close"  # its body is not awaited
-            await _send(send, _finish(answer, self._metrics))
+            await _send(send, app.finish(answer))
 
 
 def _is_target(path: str) -> bool:
@@ -256,7 +206,7 @@ def _is_target(path: str) -> bool:
     return url.scheme in ("http", "https") and bool(url.netloc)
 
 
-async def _send(send: ASGISendCallable, response: Response) -> None:
+async def _send(send: ASGISendCallable, response: QuartResponse) -> None:
     headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     body = await response.get_data(as_text=False)

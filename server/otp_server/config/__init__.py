@@ -1,13 +1,19 @@
 """Configuration: one TOML file, the environment over it, and the keys of the installation.
 
     schema        every key once: name, type, range, default, sentence
+    rest_schema, delivery_schema
+                  the keys of the REST face and of its deliveries
+    ranges        types that several keys share
     settings      the schema as a table, one row a key
     endpoint      HOST:PORT
-    secret        keys of the installation; their repr shows ids only
+    secret        keys of the installation, and words of others; their repr shows neither
     values        one value into its key's type, and the words for what was wanted
     environment   OTP_SERVER_<SECTION>__<KEY> and ..._FILE
     limits        windows and the length rule, in the units of the core
-    checks        what keys must hold between them, and what production refuses
+    checks, rest_checks, provider_checks
+                  what keys must hold between them, and what production refuses
+    providers     the options of the providers of messages
+    finding       what a check finds
     load          file, environment, defaults -> Config, or one error with every problem
     render        the commented default file
     keys          the installation's keys: configured, read, or made on a development start
@@ -17,14 +23,16 @@
 """
 
 from otp_server.config.endpoint import Endpoint
-from otp_server.config.keys import InstallationKeys, ensure_data_dir, resolve_keys
+from otp_server.config.keys import PURPOSES, InstallationKeys, ensure_data_dir, resolve_keys
 from otp_server.config.limits import code_policy, windows_ms
 from otp_server.config.load import load_config
 from otp_server.config.problem import InvalidConfigError, Problem
+from otp_server.config.providers import provider_options
 from otp_server.config.render import render_default_config
 from otp_server.config.schema import Config
 
 __all__ = [
+    "PURPOSES",
     "Config",
     "Endpoint",
     "InstallationKeys",
@@ -33,6 +41,7 @@ __all__ = [
     "code_policy",
     "ensure_data_dir",
     "load_config",
+    "provider_options",
     "render_default_config",
     "resolve_keys",
     "windows_ms",

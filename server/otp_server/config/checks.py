@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from otp_server.config.finding import Finding
 from otp_server.config.limits import code_policy
+from otp_server.config.provider_checks import check_delivery
+from otp_server.config.rest_checks import check_rest
 from otp_server.domain.address import parse_networks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from otp_server.config.schema import Config, DeviceSection, HttpSection
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A problem between keys: every path that was read for it, the first is to blame."""
-
-    paths: tuple[str, ...]
-    reason: str
-    mend: str
-    place: str = ""
-
-    @property
-    def where(self) -> str:
-        """The path to blame, with its place in a list."""
-        return self.paths[0] + self.place
 
 
 def check_config(config: Config) -> list[Finding]:
@@ -39,6 +26,8 @@ def check_config(config: Config) -> list[Finding]:
         *_listeners(config),
         *_tls("device", config.device),
         *_tls("http", config.http),
+        *check_rest(config),
+        *check_delivery(config),
         *(_production(config) if config.server.profile == "production" else ()),
     ]
 

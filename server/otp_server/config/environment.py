@@ -1,4 +1,4 @@
-"""The environment over the file: ``OTP_SERVER_<SECTION>__<KEY>``, and ``..._FILE`` for keys.
+"""The environment over the file: ``OTP_SERVER_<SECTION>__<KEY>``, and ``..._FILE`` for secrets.
 
 A variable with our prefix that names no key is a problem, not a silence: a misspelt limit would
 otherwise be no limit. Only what Kubernetes sets by itself for a Service called ``otp-server`` is
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from otp_server.config.problem import Problem, did_you_mean
-from otp_server.config.secret import SecretKeys, read_key_file
+from otp_server.config.secret import Secret, SecretKeys, read_key_file
 from otp_server.config.settings import ENVIRONMENT_PREFIX, SETTINGS, Setting
 from otp_server.config.values import BadValue, value_of_text
 
@@ -30,7 +30,7 @@ _BY_VARIABLE = {setting.variable: setting for setting in SETTINGS.values()}
 _BY_FILE_VARIABLE = {
     setting.variable + _FILE_SUFFIX: setting
     for setting in SETTINGS.values()
-    if setting.type is SecretKeys
+    if setting.type in (Secret, SecretKeys)
 }
 
 
@@ -81,24 +81,26 @@ def _read_file(
     file = base / environ[variable]
     try:
         text, _ = read_key_file(file)
-        reading.take(setting, SecretKeys.parse_lines(text), f"{variable}={file}")
+        kind = Secret if setting.type is Secret else SecretKeys
+        reading.take(setting, kind.parse_lines(text), f"{variable}={file}")
     except OSError as error:
         reason = f"{file} cannot be read ({error.strerror})"
         mend = "name a file this user can read"
         reading.refuse(Problem(setting.path, variable, reason, mend), setting)
     except ValueError as error:
-        reason, mend = f"{file}: {error}", 'write one "id:base64" per line'
+        wanted = "one line" if setting.type is Secret else 'one "id:base64" per line'
+        reason, mend = f"{file}: {error}", f"write {wanted}"
         reading.refuse(Problem(setting.path, variable, reason, mend), setting)
 
 
 def _unknown(variable: str) -> Problem:
     known = [*_BY_VARIABLE, *_BY_FILE_VARIABLE]
     if variable.removesuffix(_FILE_SUFFIX) in _BY_VARIABLE:
-        reason, mend = "only keys are read from files", "give the value itself"
+        reason, mend = "only secrets are read from files", "give the value itself"
     else:
         reason = "no key has this variable"
         mend = did_you_mean(
             variable, known, f"unset it; keys are {ENVIRONMENT_PREFIX}<SECTION>__<KEY>"
         )
-    path = variable.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".", 1)
+    path = variable.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
     return Problem(path, variable, reason, mend)

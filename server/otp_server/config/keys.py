@@ -5,7 +5,7 @@ is written to a file of its own and then linked to its name, which only one can 
 the winner's file, and never half of one. In production nothing is made and weak keys are refused,
 all of them in one error.
 
-Three purposes, three keys: what is published about one (a signed token, a digest in a stolen
+Four purposes, four keys: what is published about one (a signed token, a digest in a stolen
 database) says nothing about another.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from otp_server.config.schema import Config
 
-PURPOSES = ("code", "token", "device_key")
+PURPOSES = ("code", "token", "device_key", "contact")
 _DEVELOPMENT_ID = "dev-"
 _PRIVATE_BITS_MASK = 0o077
 _DISTINCT_BYTES_MIN = 8  # 32 random bytes have 28 or more all but always; zeros or a pattern few
@@ -39,17 +39,19 @@ class InstallationKeys:
     A plain class on purpose: JSON encoders refuse it instead of printing it.
     """
 
-    __slots__ = ("code", "device_key", "token")
+    __slots__ = ("code", "contact", "device_key", "token")
 
     def __init__(
         self,
         code: Iterable[tuple[str, bytes]],
         token: Iterable[tuple[str, bytes]],
         device_key: Iterable[tuple[str, bytes]],
+        contact: Iterable[tuple[str, bytes]],
     ) -> None:
         self.code: list[tuple[str, bytes]] = [SecretKey(*pair) for pair in code]
         self.token: list[tuple[str, bytes]] = [SecretKey(*pair) for pair in token]
         self.device_key: list[tuple[str, bytes]] = [SecretKey(*pair) for pair in device_key]
+        self.contact: list[tuple[str, bytes]] = [SecretKey(*pair) for pair in contact]
 
     def __repr__(self) -> str:
         fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in PURPOSES)

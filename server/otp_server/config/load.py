@@ -9,22 +9,31 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from otp_server.config.checks import check_config
 from otp_server.config.environment import Reading, read_environment
 from otp_server.config.problem import InvalidConfigError, Problem, did_you_mean
 from otp_server.config.schema import Config
-from otp_server.config.settings import SECTIONS, SETTINGS
+from otp_server.config.settings import GROUPS, SECTIONS, SETTINGS, is_section
 from otp_server.config.values import BadValue, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+T = TypeVar("T", bound=Struct)
+
 _LIST_THEM = "remove it; `otp-server default-config` lists every key"
-_TLS_FILES = ("device.tls_certificate", "device.tls_key", "http.tls_certificate", "http.tls_key")
+_FILES = (
+    "device.tls_certificate",
+    "device.tls_key",
+    "http.tls_certificate",
+    "http.tls_key",
+    "delivery.email.ca_file",
+    "delivery.sms.ca_file",
+)
 
 
 def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
@@ -78,16 +87,22 @@ def _read_file(reading: Reading, path: Path) -> None:
 
 
 def _read_section(reading: Reading, origin: str, section: str, table: object) -> None:
-    if section not in SECTIONS:
+    if section in GROUPS and isinstance(table, dict):
+        for name, inner in table.items():
+            _read_section(reading, origin, f"{section}.{name}", inner)
+        return
+    if section not in SECTIONS and section not in GROUPS:
         if not isinstance(table, dict):
-            reason, mend = "this key stands outside of a section", _elsewhere(section, ())
+            name = section.rpartition(".")[2]
+            reason, mend = "this key stands outside of a section", _elsewhere(name, ())
         else:
             reason = "no section has this name"
             mend = did_you_mean(section, list(SECTIONS), _LIST_THEM)
         reading.refuse(Problem(section, origin, reason, mend))
         return
     if not isinstance(table, dict):
-        mend = f"write [{section}] on its own line, its keys below"
+        inner = next(path for path in SECTIONS if f"{path}.".startswith(f"{section}."))
+        mend = f"write [{inner}] on its own line, its keys below"
         reading.refuse(Problem(section, origin, "this is a section, not a key", mend))
         return
     for name, value in table.items():
@@ -112,16 +127,16 @@ def _elsewhere(name: str, here: Sequence[str]) -> str:
 def _build(reading: Reading, base: Path) -> Config:
     values = {path: setting.default for path, setting in SETTINGS.items()} | reading.values
     values["server.data_dir"] = base / str(values["server.data_dir"])
-    for path in _TLS_FILES:
+    for path in _FILES:
         values[path] = str(base / str(values[path])) if values[path] else ""
-    sections = {
-        section: struct(
-            **{
-                setting.name: values[path]
-                for path, setting in SETTINGS.items()
-                if setting.section == section
-            }
-        )
-        for section, struct in SECTIONS.items()
-    }
-    return structs.replace(Config(), **sections)
+    return _struct(Config, "", values)
+
+
+def _struct(kind: type[T], prefix: str, values: Mapping[str, object]) -> T:
+    """A section of the values below ``prefix``, its own sections first."""
+    fields: dict[str, Any] = {}
+    for field in structs.fields(kind):
+        path = prefix + field.encode_name
+        inner = is_section(field.type)
+        fields[field.name] = _struct(field.type, f"{path}.", values) if inner else values[path]
+    return kind(**fields)

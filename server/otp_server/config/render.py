@@ -8,18 +8,19 @@ from pathlib import Path
 from textwrap import wrap
 
 from otp_server.config.endpoint import Endpoint
-from otp_server.config.secret import SecretKeys
+from otp_server.config.secret import Secret, SecretKeys
 from otp_server.config.settings import ENVIRONMENT_PREFIX, SECTIONS, SETTINGS, Setting
 from otp_server.config.values import wanted
 
 _WIDTH = 98  # with "# " before it, the house's 100
-_PLAIN = (bool, str, Path, Endpoint, SecretKeys)  # their sentence says what they take
+_PLAIN = (bool, str, Path, Endpoint, Secret, SecretKeys)  # their sentence says what they take
 _HEAD = f"""\
 The configuration of otp-server: every key, with its default.
 
 The environment variable {ENVIRONMENT_PREFIX}<SECTION>__<KEY>, in capitals, wins over this
-file: lists as JSON or, where they hold text, between commas. Unknown keys and
-variables are errors."""
+file: lists as JSON or, where they hold text, between commas. The dot in a section's name is
+written __ too. {ENVIRONMENT_PREFIX}<SECTION>__<KEY>_FILE names a file to read a secret from.
+Unknown keys and variables are errors."""
 
 
 def render_default_config() -> str:
@@ -53,4 +54,5 @@ def _toml(value: object) -> str:
         return f"[{', '.join(_toml(item) for item in value)}]"
     if isinstance(value, bool | int | float):
         return json.dumps(value)
-    return json.dumps(str(value), ensure_ascii=False)
+    text = value.reveal() if isinstance(value, Secret) else str(value)
+    return json.dumps(text, ensure_ascii=False)

@@ -1,5 +1,7 @@
 """Every key of the configuration, once: name, type, range, default, and the sentence about it.
 
+The keys of the REST face and of its deliveries stand in ``rest_schema`` and ``delivery_schema``.
+
 Loading, the environment, messages and the default file are all made from these structs, so they
 cannot drift apart. ``Meta.extra`` may hold ``wanted``, the words for what would be right, and
 ``quoted = False`` where a message must not repeat the value.
@@ -14,22 +16,11 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from otp_server.config.delivery_schema import DeliverySection
 from otp_server.config.endpoint import Endpoint
+from otp_server.config.ranges import DAY_S, NUMBER_MAX, TlsFile, Windows
+from otp_server.config.rest_schema import RestSection
 from otp_server.config.secret import SecretKeys
-
-_NUMBER_MAX = 1_000_000_000  # far above any use, far below what the core's integers hold
-_DAY_S = 86400
-
-Count = Annotated[int, Meta(ge=1, le=_NUMBER_MAX)]
-Seconds = Annotated[int, Meta(ge=1, le=400 * _DAY_S)]
-Windows = Annotated[
-    tuple[tuple[Count, Seconds], ...],
-    Meta(
-        min_length=1,
-        extra={"wanted": "one or more [count, seconds] pairs, such as [[10, 60], [100, 3600]]"},
-    ),
-]
-TlsFile = Annotated[str, Meta(pattern=r"\A[^\x00]*\Z", extra={"wanted": "a file name, or nothing"})]
 
 
 class TlsFiles(NamedTuple):
@@ -57,7 +48,8 @@ class ServerSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Literal["development", "production"],
         Meta(
             description="production makes no keys by itself and refuses weak ones, unencrypted "
-            "listeners other machines can reach, and the memory store."
+            "listeners other machines can reach, unencrypted providers, outbox delivery, and the "
+            "memory store."
         ),
     ] = "development"
     drain_s: Annotated[
@@ -79,13 +71,25 @@ class KeysSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     code: Annotated[
-        SecretKeys, Meta(description="Under these the digests of live codes are kept.")
+        SecretKeys,
+        Meta(
+            description="Under these the digests of devices' live codes are kept, and the codes of "
+            "OTP processes are derived."
+        ),
     ] = SecretKeys()
     token: Annotated[
         SecretKeys, Meta(description="These sign the tokens a confirmation gives.")
     ] = SecretKeys()
     device_key: Annotated[
         SecretKeys, Meta(description="Under these a device's four words are made.")
+    ] = SecretKeys()
+    contact: Annotated[
+        SecretKeys,
+        Meta(
+            description="The first seals phone numbers and e-mail addresses. Under the last they "
+            "are found and counted: it must stay the last for ever, or limits and failures are "
+            "forgotten."
+        ),
     ] = SecretKeys()
 
 
@@ -138,7 +142,7 @@ class DeviceSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Meta(ge=1, le=10, description="A request not answered by then is answered with an error."),
     ] = 10
     requests_per_minute: Annotated[
-        int, Meta(ge=1, le=_NUMBER_MAX, description="Code requests of one device in a minute.")
+        int, Meta(ge=1, le=NUMBER_MAX, description="Code requests of one device in a minute.")
     ] = 6
     void_on_disconnect: Annotated[
         bool, Meta(description="Whether a code dies with its device's connection.")
@@ -150,11 +154,11 @@ class DeviceSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         int, Meta(ge=1, le=100, description="Unanswered pings that end a connection.")
     ] = 2
     max_connections: Annotated[
-        int, Meta(ge=1, le=_NUMBER_MAX, description="Open device connections in all.")
+        int, Meta(ge=1, le=NUMBER_MAX, description="Open device connections in all.")
     ] = 1_000_000
     max_connections_per_address: Annotated[
         int,
-        Meta(ge=1, le=_NUMBER_MAX, description="Open connections of one address (IPv6: one /64)."),
+        Meta(ge=1, le=NUMBER_MAX, description="Open connections of one address (IPv6: one /64)."),
     ] = 10_000
     max_connections_per_device: Annotated[
         int, Meta(ge=1, le=1000, description="Open connections of one device.")
@@ -194,7 +198,7 @@ class ConfirmSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         (100, 60),
     )
     quick_session_s: Annotated[
-        int, Meta(ge=60, le=400 * _DAY_S, description="How long a token of a quick session lives.")
+        int, Meta(ge=60, le=400 * DAY_S, description="How long a token of a quick session lives.")
     ] = 172800
 
 
@@ -255,6 +259,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     device: DeviceSection = DeviceSection()
     confirm: ConfirmSection = ConfirmSection()
     http: HttpSection = HttpSection()
+    rest: RestSection = RestSection()
+    delivery: DeliverySection = DeliverySection()
     ops: OpsSection = OpsSection()
     store: StoreSection = StoreSection()
 

@@ -1,8 +1,8 @@
-"""Keys of the installation as they are written: ``id:base64``, one or more, the first current.
+"""Secrets: keys of the installation (``id:base64``, the first current), and others' words.
 
 What is read here is wrapped at once. The wrappers show ids in ``repr`` and ``str`` and never a
-key; ``SecretKeys`` is a plain class on purpose, so that JSON encoders refuse it instead of
-printing it. No message of this module quotes what it could not read.
+key or a word; ``SecretKeys`` and ``Secret`` are plain classes on purpose, so that JSON encoders
+refuse them instead of printing them. No message of this module quotes what it could not read.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 KEY_BYTES_MIN = 32  # as long as the HMAC-SHA-256 output: a shorter key would be the weaker part
 _KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_WORD = re.compile(r"[^\x00-\x1f\x7f]{0,4096}")
 _FILE_BYTES_MAX = 65536  # hundreds of keys; whatever is larger is not a key file
 
 
@@ -100,6 +101,56 @@ class SecretKeys:
         if faults:
             raise ValueError("; ".join(faults))
         return cls(tuple(entries))
+
+
+class Secret:
+    """A password or token that another server gave us; empty when none is configured."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str = "") -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return "<secret>" if self._text else "<no secret>"
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(bool(self._text))
+
+    def reveal(self) -> str:
+        """The word itself, for the one who sends it."""
+        return self._text
+
+    @classmethod
+    def parse(cls, text: object) -> Secret:
+        """Read one line of text.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        if not isinstance(text, str):
+            raise ValueError(f"expected a string, got {type(text).__name__}")  # noqa: TRY004 - documented
+        if _WORD.fullmatch(text) is None:
+            raise ValueError("it is longer than 4096 characters, or not one line")
+        return cls(text)
+
+    @classmethod
+    def parse_lines(cls, text: str) -> Secret:
+        """Read a file of one line; the line's end is not part of it.
+
+        Raises:
+            ValueError: it holds nothing, or more than a line.
+        """
+        secret = cls.parse(text.removesuffix("\n").removesuffix("\r"))
+        if not secret:
+            raise ValueError("it holds nothing")
+        return secret
 
 
 def _parse_key(text: object) -> SecretKey:

@@ -15,7 +15,7 @@ from msgspec import inspect
 
 from otp_server.config.endpoint import Endpoint
 from otp_server.config.problem import Problem
-from otp_server.config.secret import SecretKeys
+from otp_server.config.secret import Secret, SecretKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,12 +46,14 @@ def _parse_folder(value: object) -> Path:
 _PARSERS: dict[object, Callable[[object], object]] = {
     Endpoint: Endpoint.parse,
     Path: _parse_folder,
+    Secret: Secret.parse,
     SecretKeys: SecretKeys.parse,
 }
 _WANTED = {
     Endpoint: "HOST:PORT or [IPV6]:PORT, such as 127.0.0.1:8700",
     Path: "the name of a folder",
     SecretKeys: 'a list of "id:base64" with 32 bytes or more each (openssl rand -base64 32)',
+    Secret: "one line of text in quotes, or nothing",
     bool: "true or false",
     str: "text in quotes",
 }
@@ -72,7 +74,7 @@ def value_of_text(setting: Setting, text: str, origin: str) -> object:
     Raises:
         BadValue: it cannot be used.
     """
-    if setting.type in (str, Path, Endpoint):
+    if setting.type in (str, Path, Endpoint, Secret):
         return _convert(setting, text, origin, strict=True)
     text = text.strip()
     if setting.type is bool:

@@ -103,11 +103,14 @@ class Passcode:
     def from_text(text: str, alphabet: str) -> Passcode:
         """ValueError (which never quotes ``text``) for a character outside the alphabet.
 
-        Alphabets: ``numeric``, ``alphanumeric`` (digits and A-Z), ``alphabetic`` (A-Z).
-        Length 1 to 32.
+        Alphabets: ``numeric``, ``alphanumeric`` (digits and A-Z), ``alphabetic`` (A-Z),
+        ``unambiguous`` (``BCDFGHJKLMNPQRSTVWXZ``, RFC 8628 section 6.1). Length 1 to 32.
         """
 
     def __len__(self) -> int: ...
+    def matches(self, other: Passcode) -> bool:
+        """Whether both are the same code, in constant time; of unlike lengths or alphabets: no."""
+
     def reveal(self) -> str:
         """The characters, for the one place that shows them to their owner."""
 
@@ -174,6 +177,14 @@ class SlidingWindows:
 
     def wait_ms(self, key: str, now_ms: int) -> int:
         """What ``reserve`` would answer, charging nothing (0 for a key not held, full or not)."""
+
+    def room(self, key: str, now_ms: int) -> list[tuple[int, int]]:
+        """For each window, in the order given: ``(room, reset_ms)``.
+
+        ``room`` is how many more charges it would grant now, ``reset_ms`` how long until that
+        grows by one (0 when it holds none). Without room, ``wait_ms`` is the largest ``reset_ms``
+        of such windows.
+        """
 
     def record(self, key: str, at_ms: int) -> None:
         """Charge without asking, as when a journal is read back. Keeps the newest stamps only.

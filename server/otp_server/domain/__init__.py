@@ -5,5 +5,18 @@ challenge    a live code of a device, and what may end it
 code_entry   a code as a person types it
 policy       how long a code must be, given how many are alive
 outcome      what a service answers: values, one per item of a batch
+contact      phone numbers and e-mail addresses in their one normal form
+template     the words of messages
+sms_length   how many messages an SMS text takes
+settings_rules  what a tenant may configure
+examples     what a tenant without settings begins with
+challenge_type  what a tenant configures, and the plan a process keeps
+process      an OTP process, from its start to its one end
+budget       how many wrong codes in a row a contact may have
+process_id   the public identifier of an OTP process
+process_outcome  what the use cases of processes answer
+idempotency  how an Idempotency-Key is written
+client       API clients, their tenants and scopes
+audit        the chained trail: who did what
 address      a client's address as a limiter key
 """

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Reason(StrEnum):
-    """Why a code was refused: private, bounded in number, fit for a metric label."""
+    """Why something was refused: private, bounded in number, fit for a metric label."""
 
     UNKNOWN = "unknown"
     EXPIRED = "expired"
@@ -38,6 +38,19 @@ class Reason(StrEnum):
     COLLISION = "collision"
     LATE = "late"
     BUG = "bug"
+    FIELDS = "fields"
+    TYPE_UNKNOWN = "type_unknown"
+    PROVIDERS_DOWN = "providers_down"
+    PROCESS_LIMIT = "process_limit"
+    SETTINGS_MOVED = "settings_moved"
+    KEY_MISSING = "key_missing"
+    ACCEPTED = "accepted"
+    EXHAUSTED = "exhausted"
+    UNDELIVERABLE = "undeliverable"
+    LOCKED = "locked"
+    FAILURES_WAIT = "failures_wait"
+    CLAIM_MISMATCH = "claim_mismatch"
+    CLAIM_IN_FLIGHT = "claim_in_flight"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,31 @@ live_codes how many are alive, by length: never too few
 confirm    check device codes, exactly once, under guess limits
 devices    register, authenticate and revoke devices; organisations
 tokens     the JWTs a confirmation hands out
+signing    the installation's JWTs: signed and read
+contacts   contacts sealed and indexed, as stores keep them
+contact_keys    the keys of contacts are those that the store's were made under
+settings   challenge types, routes and templates; the plans made of them
+clients    API clients: registering, authenticating, their access tokens
+starts     handshake and init: judging, charging, starting
+attempts   typed codes: counted, compared, settled
+process_code    the code of a process, derived and stored nowhere
+compose    the words of a message, its code and contact in it
+deliver    messages leave the outbox: once, in time, elsewhere when a provider is down
+unprovided messages of a channel that has no provider
+search     processes as an operator may see them
+start_reading   a handshake or an init judged up to where the limits begin
+start_limits    the limits of processes: exact windows, all asked, all charged or none
+limit_charges   one limit, and charging several: all or none
+call_limits     how often a client may call, and an address fail to log in
+store_wait      how long a charged use case waits for the store
+guards     signs of SMS fraud
+limit_hits refusals by limits, on their way into the audit trail
+idempotency     what an Idempotency-Key stands for
+contact_entry   the contacts of a request in normal form
+process_fields  what is wrong with the fields of a request
+process_upkeep  the periodic work for processes
+lockouts   forgiving a contact its wrong codes
+audit      the audit trail: walking its chain, reading it
 presence   which devices are connected now, and who must be told of a revocation
 upkeep     the periodic work: expiry, live counts, retention
 """

@@ -1,7 +1,7 @@
 """Issuing device codes: limiter -> length by policy -> draw -> one store transaction a batch.
 
 A request is admitted once (the limiter is charged) and may then be tried in several batches, since
-a cancelled batch leaves nothing behind (``services/ports.py``). Answers are values, in the order
+a cancelled batch leaves nothing behind (``services/ports/``). Answers are values, in the order
 asked.
 """
 

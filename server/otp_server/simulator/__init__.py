@@ -5,5 +5,5 @@ opinion on it.
 
     device    one simulated device
     load      many of them at a rate, latency percentiles
-    demo      one device and one app, step by step
+    demo      the demonstration: demo_device, then demo_processes, over demo_steps
 """

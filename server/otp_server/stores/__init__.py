@@ -1,8 +1,12 @@
-"""Stores: implementations of the port in ``services/ports.py``. One contract suite runs over all.
+"""Stores: implementations of the port in ``services/ports/``. One contract suite runs over all.
 
-    memory     the verified fake: a dictionary or two, lost with the process
-    sqlite/    the embedded store: one writer thread, group commit, a reader thread
-    bounds     what all of them keep
+    memory/         the verified fake: dictionaries, lost with the process
+    sqlite/         the embedded store: one writer thread, group commit, a reader thread
+    setting_rules   what they all say of settings
+    process_rules   what they all say of processes, attempts and messages
+    bounds          what all of them keep
+    process_rules, setting_rules
+               what all of them say alike: refusals, plans, audit lines
 
 ``open_store`` is the only door the composition root needs. A store belongs to the Trio run that
 opened it and must be closed there with ``aclose``.

@@ -6,3 +6,7 @@ from typing import Final
 
 SWEEP_ROWS_MAX: Final = 1000
 """Rows of each kind one sweep touches: some 10 ms of a writer others are waiting for."""
+SETTINGS_MAX: Final = 1000
+"""Settings of each kind a tenant may have."""
+ROUTES_MAX: Final = 16
+"""Routes a type may have: with their texts they are the plan that processes keep."""

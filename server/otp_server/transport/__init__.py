@@ -8,4 +8,5 @@ entrance     connections that are not let in yet: bounded, shared out by address
 guard        bounds on what a WebSocket peer may send, before trio-websocket sees it
 sockets      listening sockets, TLS contexts, descriptor limits
 http         HTTP listeners: Hypercorn on Trio
+http_framing  strict framing of requests, kept before h11 sees them
 """

@@ -9,6 +9,9 @@ is bounded before that: how many there are, in all and of one address; how long 
 head, the whole request and each write may take. HTTP/2 would need bounds of its own: it is not
 spoken, whether asked for by its preface, by an upgrade or in TLS.
 
+Where a request ends must not be open to doubt: framing that another program might read otherwise is
+refused before h11 sees it (``transport.http_framing``), and ends the connection.
+
 A write that a client does not read is shielded by Hypercorn until ``WRITE_S`` have passed: the
 command that started the server ends the process after the drain time (``cli.serve``).
 """
@@ -22,6 +25,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import h11
+import msgspec
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
@@ -34,7 +38,9 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from otp_server.domain.address import address_key, is_trusted
+from otp_server.errors import ErrorKind
 from otp_server.telemetry import get_logger
+from otp_server.transport.http_framing import FramingGuard
 from otp_server.transport.websocket import peer_of
 
 if TYPE_CHECKING:
@@ -58,8 +64,10 @@ KEEP_ALIVE_S = 75
 WRITE_S = 10
 CLOSE_S = 2
 HEAD_BYTES_MAX = 16 * 1024
+"""Of a request's head, its last empty line included."""
 _TELL_AGAIN_S = 10
 _VERSIONS = (b"1.0", b"1.1")
+_BAD_REQUEST = ErrorKind.MALFORMED.http_status
 
 log = get_logger(__name__)
 
@@ -167,7 +175,17 @@ class _NotSpokenError(Exception):
 
 
 class _Http11(H11Protocol):
-    """HTTP/1.1, and nothing it could be upgraded to."""
+    """HTTP/1.1, strictly framed, and nothing it could be upgraded to."""
+
+    def __init__(self, *args: Any) -> None:  # noqa: ANN401 - Hypercorn's, passed on
+        super().__init__(*args)
+        self._framing = FramingGuard(HEAD_BYTES_MAX)
+
+    async def handle(self, event: Event) -> None:
+        """h11 reads what is strictly framed. It answers requests in turn: the refusal too."""
+        if isinstance(event, RawData) and event.data:  # and not the end of the stream
+            event = RawData(self._framing.pass_on(event.data))
+        await super().handle(event)
 
     async def _check_protocol(self, event: h11.Request) -> None:
         if event.http_version not in _VERSIONS:
@@ -188,13 +206,21 @@ class _Http11(H11Protocol):
 
     async def _send_error_response(self, status_code: int) -> None:
         """What cannot be read never reaches the application."""
+        message = ""
+        if status_code == _BAD_REQUEST and (offence := self._framing.offence):
+            status_code, message = offence.status, offence.text
+        body = problem(message) if status_code == _BAD_REQUEST else b""
         headers = [
-            (b"content-length", b"0"),
+            (b"content-length", b"%d" % len(body)),
             (b"cache-control", b"no-store"),
+            (b"x-content-type-options", b"nosniff"),
             (b"connection", b"close"),
             *self.config.response_headers("h11"),
         ]
+        if body:
+            headers.append((b"content-type", b"application/problem+json"))
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
+        await self._send_h11_event(h11.Data(data=body))
         await self._send_h11_event(h11.EndOfMessage())
 
 
@@ -289,6 +315,19 @@ class _Connection(TCPServer):
         if writing.cancelled_caught:
             await trio.aclose_forcefully(self.stream)
             self._end_in(0)
+
+
+def problem(message: str) -> bytes:
+    """What ``api.problem`` says of a malformed request, for one that never comes so far."""
+    kind = ErrorKind.MALFORMED
+    said = {
+        "type": f"urn:otp-server:error:{kind.token}",
+        "title": kind.text,
+        "status": kind.http_status,
+        "error": kind.token,
+        "message": message or kind.text,
+    }
+    return msgspec.json.encode(said)
 
 
 def _trio_listener(listener: socket.socket, tls: TlsFiles | None) -> trio.abc.Listener[Any]:

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from otp_server.config.checks import Finding, check_config
+from otp_server.config.checks import check_config
 from otp_server.config.endpoint import Endpoint
+from otp_server.config.finding import Finding
 from otp_server.config.schema import Config
 
 EVERYWHERE = Endpoint.parse("0.0.0.0:8700")
@@ -22,14 +23,32 @@ def changed(**values: object) -> Config:
     return config
 
 
+def in_production(**values: object) -> Config:
+    """As ``changed``, of a production that delivers nothing."""
+    config = changed(server__profile="production", **values)
+    delivery = structs.replace(
+        config.delivery,
+        email=structs.replace(config.delivery.email, kind="none"),
+        sms=structs.replace(config.delivery.sms, kind="none"),
+    )
+    return structs.replace(config, delivery=delivery)
+
+
 def only(**values: object) -> Finding:
     (finding,) = check_config(changed(**values))
     return finding
 
 
-def test_the_defaults_are_fit_for_both_profiles() -> None:
+def only_in_production(**values: object) -> Finding:
+    (finding,) = check_config(in_production(**values))
+    return finding
+
+
+def test_the_defaults_are_fit_and_in_production_but_for_delivery() -> None:
     assert check_config(Config()) == []
-    assert check_config(changed(server__profile="production")) == []
+    assert check_config(in_production()) == []
+    refused = check_config(changed(server__profile="production"))
+    assert [finding.where for finding in refused] == ["delivery.email.kind", "delivery.sms.kind"]
 
 
 def test_the_native_transport_needs_linux(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +122,7 @@ def test_tls_files_come_in_pairs_and_can_be_read(section: str, tmp_path: Path) -
 
 def test_production_refuses_the_memory_store() -> None:
     assert check_config(changed(store__url="memory:")) == []
-    finding = only(store__url="memory:", server__profile="production")
+    finding = only_in_production(store__url="memory:")
     assert finding.where == "store.url"
     assert finding.reason == "the memory store forgets everything at exit; production refuses it"
 
@@ -112,7 +131,7 @@ def test_production_refuses_the_memory_store() -> None:
 def test_production_refuses_to_believe_everybody(everybody: str) -> None:
     proxies = ("10.0.0.0/8", everybody)
     assert check_config(changed(http__trusted_proxies=proxies)) == []
-    finding = only(http__trusted_proxies=proxies, server__profile="production")
+    finding = only_in_production(http__trusted_proxies=proxies)
     assert finding.where == "http.trusted_proxies[1]"
     assert "everybody" in finding.reason
 
@@ -126,19 +145,16 @@ def test_production_refuses_open_listeners_without_tls(section: str, tmp_path: P
         "device__transport": "trio-websocket",
     }
     assert check_config(changed(**values)) == []
-    values["server__profile"] = "production"
-    finding = only(**values)
+    finding = only_in_production(**values)
     assert finding.where == f"{section}.listen"
     assert finding.mend == TLS_MEND
     values |= {f"{section}__tls_certificate": str(pem), f"{section}__tls_key": str(pem)}
-    assert check_config(changed(**values)) == []
+    assert check_config(in_production(**values)) == []
 
 
 def test_production_lets_operators_listen_anywhere_and_debug() -> None:
-    config = changed(
-        ops__listen=EVERYWHERE, server__profile="production", server__log_level="debug"
-    )
-    assert check_config(structs.replace(config)) == []
+    config = in_production(ops__listen=EVERYWHERE, server__log_level="debug")
+    assert check_config(config) == []
 
 
 def test_all_findings_at_once() -> None:
@@ -153,6 +169,8 @@ def test_all_findings_at_once() -> None:
     assert [finding.where for finding in check_config(config)] == [
         "device.code_length_max",
         "device.listen",
+        "delivery.email.kind",
+        "delivery.sms.kind",
         "store.url",
         "device.listen",
         "http.listen",

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from otp_server.config.environment import Reading, read_environment
+from otp_server.config.secret import Secret
 from otp_server.config.settings import SETTINGS, Setting
 
 LINE = f"a:{base64.b64encode(bytes(range(32))).decode()}"
@@ -35,6 +36,8 @@ def test_other_variables_are_nobodys_business() -> None:
         ("OTP_SERVER_KEYS__CODE_FILES", "did you mean OTP_SERVER_KEYS__CODE_FILE?"),
         ("OTP_SERVER_QQQQQQQQQQQQQQQQQQQQ", "unset it"),
         ("OTP_SERVER_STORE__URL_FILE", "give the value itself"),
+        ("OTP_SERVER_DELIVERY__EMAIL__HOST_FILE", "give the value itself"),
+        ("OTP_SERVER_DELIVERY__EMIAL__KIND", "did you mean OTP_SERVER_DELIVERY__EMAIL__KIND?"),
     ],
 )
 def test_an_unknown_variable_is_a_problem(variable: str, mend: str) -> None:
@@ -65,6 +68,29 @@ def test_keys_come_from_a_file(tmp_path: Path) -> None:
     assert repr(reading.values["keys.code"]) == "SecretKeys([<key 'a'>])"
     assert reading.origins["keys.code"] == f"OTP_SERVER_KEYS__CODE_FILE={tmp_path / 'code'}"
     assert not reading.problems
+
+
+@pytest.mark.parametrize("text", ["hunter 2", "hunter 2\n", "hunter 2\r\n"])
+def test_a_secret_comes_from_a_file_without_its_line_end(text: str, tmp_path: Path) -> None:
+    (tmp_path / "password").write_bytes(text.encode())
+    variable = "OTP_SERVER_DELIVERY__EMAIL__PASSWORD_FILE"
+    reading = read({variable: "password"}, tmp_path)
+    assert reading.values == {"delivery.email.password": Secret("hunter 2")}
+    assert reading.origins["delivery.email.password"] == f"{variable}={tmp_path / 'password'}"
+    assert not reading.problems
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("", "it holds nothing"), ("\n", "it holds nothing"), ("hunter2\nhunter3\n", "not one line")],
+)
+def test_a_bad_secret_file_is_named_and_not_quoted(text: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(text)
+    (problem,) = read({"OTP_SERVER_DELIVERY__SMS__TOKEN_FILE": "token"}, tmp_path).problems
+    assert problem.path == "delivery.sms.token"
+    assert reason in problem.reason
+    assert problem.mend == "write one line"
+    assert "hunter" not in str(problem)
 
 
 def test_a_missing_file_is_named() -> None:

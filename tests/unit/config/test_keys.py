@@ -77,7 +77,7 @@ def test_a_data_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("open_umask")
 def test_development_makes_what_is_missing_once(tmp_path: Path) -> None:
-    empty = config(tmp_path / "data", "development", code=[], token=[], device_key=[])
+    empty = config(tmp_path / "data", "development", code=[], token=[], device_key=[], contact=[])
     made = resolve_keys(empty)
     for purpose in PURPOSES:
         ((key_id, secret),) = getattr(made, purpose)
@@ -87,10 +87,10 @@ def test_development_makes_what_is_missing_once(tmp_path: Path) -> None:
         file = tmp_path / "data" / "keys" / f"{purpose}.key"
         assert file.stat().st_mode & 0o777 == 0o600
         assert file.stat().st_nlink == 1
-    assert len({getattr(made, purpose)[0][1] for purpose in PURPOSES}) == 3
+    assert len({getattr(made, purpose)[0][1] for purpose in PURPOSES}) == 4
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "data" / "keys").stat().st_mode & 0o777 == 0o700
-    assert len(list((tmp_path / "data" / "keys").iterdir())) == 3  # no drafts are left
+    assert len(list((tmp_path / "data" / "keys").iterdir())) == 4  # no drafts are left
     again = resolve_keys(empty)
     assert all(getattr(again, purpose) == getattr(made, purpose) for purpose in PURPOSES)
 
@@ -153,14 +153,14 @@ def test_processes_that_start_at_once_agree(tmp_path: Path) -> None:
     answers = [process.communicate(timeout=30)[0] for process in processes]
     assert len(set(answers)) == 1
     assert len(answers[0].strip()) == 64
-    assert len(list((tmp_path / "data" / "keys").iterdir())) == 3
+    assert len(list((tmp_path / "data" / "keys").iterdir())) == 4
 
 
 def test_production_makes_nothing_and_names_all_that_is_missing(tmp_path: Path) -> None:
     folder = tmp_path / "my data"
-    found = refusals(config(folder, code=[], token=[], device_key=[]))
+    found = refusals(config(folder, code=[], token=[], device_key=[], contact=[]))
     assert not folder.exists()
-    assert len(found) == 3
+    assert len(found) == 4
     for purpose, text in zip(PURPOSES, found, strict=True):
         file = folder / "keys" / f"{purpose}.key"
         variable = f"OTP_SERVER_KEYS__{purpose.upper()}"
@@ -239,9 +239,12 @@ def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
 
 def test_nothing_shows_a_key(tmp_path: Path) -> None:
     secret = b"canary-canary-CANARY-0123456789!"
-    found = InstallationKeys(code=[("a", secret)], token=[], device_key=[("b", secret)])
+    found = InstallationKeys(
+        code=[("a", secret)], token=[], device_key=[("b", secret)], contact=[("c", secret)]
+    )
     shown = f"{found} {found!r} {found.code} {found.code[0]}"
     assert "<key 'a'>" in shown
+    assert "<key 'c'>" in shown
     assert "canary" not in shown
     with pytest.raises(TypeError):
         msgspec.json.encode(found)

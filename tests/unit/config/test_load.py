@@ -9,6 +9,7 @@ from otp_server.config.load import load_config
 from otp_server.config.problem import InvalidConfigError, Problem
 from otp_server.config.schema import Config
 from otp_server.config.settings import SECTIONS, SETTINGS, Setting
+from tests.support.certificates import make_certificate
 
 SECRET = base64.b64encode(bytes(range(32))).decode()
 
@@ -42,6 +43,33 @@ def test_the_environment_wins_over_the_file_and_the_file_over_defaults(tmp_path:
     assert config.device.code_length == 8
     assert config.device.listen == Endpoint("::1", 0)
     assert config.device.code_length_max == 10
+
+
+def test_sections_inside_another(tmp_path: Path) -> None:
+    authorities = make_certificate(tmp_path).certificate
+    file = write(
+        tmp_path,
+        f"""
+        [delivery.email]
+        host = "mail.example"
+        from = "otp@example.com"
+        ca_file = "{authorities.name}"
+        [delivery.sms]
+        kind = "none"
+        """,
+    )
+    environ = {
+        "OTP_SERVER_DELIVERY__EMAIL__KIND": "smtp",
+        "OTP_SERVER_DELIVERY__EMAIL__USER": "otp",
+        "OTP_SERVER_DELIVERY__EMAIL__PASSWORD": "hunter2",
+    }
+    delivery = load_config(file, environ).delivery
+    assert (delivery.email.kind, delivery.email.host) == ("smtp", "mail.example")
+    assert delivery.email.sender == "otp@example.com"
+    assert delivery.email.ca_file == str(authorities)
+    assert delivery.email.password.reveal() == "hunter2"
+    assert delivery.email.port == 587
+    assert delivery.sms.kind == "none"
 
 
 def test_relative_paths_start_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +118,25 @@ def test_an_unknown_key_in_every_section(section: str, tmp_path: Path) -> None:
         ("[qqqq]\na = 6", "qqqq", "no section has this name", "remove it"),
         ("[[device]]\na = 6", "device", "a section, not a key", "write [device] on its own line"),
         ("device = 6", "device", "a section, not a key", "write [device] on its own line"),
+        ("delivery = 6", "delivery", "a section, not a key", "write [delivery.email] on its own"),
+        (
+            "[delivery]\nhost = 6",
+            "delivery.host",
+            "outside of a section",
+            "did you mean delivery.email.host?",
+        ),
+        (
+            "[delivery.emial]\nhost = 6",
+            "delivery.emial",
+            "no section has this name",
+            "did you mean delivery.email?",
+        ),
+        (
+            "[delivery.email]\nhots = 6",
+            "delivery.email.hots",
+            "no key has this name",
+            "did you mean host?",
+        ),
         ("[device", "", "it is not TOML: ", "mend that line"),
         ("[ops]\n[ops]", "", "it is not TOML: ", "mend that line"),
     ],
@@ -165,9 +212,13 @@ def test_a_check_blames_whoever_said_it(tmp_path: Path) -> None:
 
 def test_no_key_shows_in_a_config_or_an_error(tmp_path: Path) -> None:
     file = write(tmp_path, f'[keys]\ncode = ["a:{SECRET}"]\n')
-    environ = {"OTP_SERVER_KEYS__TOKEN": f"b:{SECRET}"}
+    environ = {
+        "OTP_SERVER_KEYS__TOKEN": f"b:{SECRET}",
+        "OTP_SERVER_DELIVERY__SMS__SECRET": SECRET,
+    }
     config = load_config(file, environ)
     assert [key.key_id for key in (*config.keys.code, *config.keys.token)] == ["a", "b"]
+    assert config.delivery.sms.secret.reveal() == SECRET
     assert SECRET[:8] not in f"{config!r}{config}"
 
     file.write_text(f'[keys]\ncode = ["a:{SECRET}"]\nqq = 1\ntoken = ["{SECRET}"]\n')

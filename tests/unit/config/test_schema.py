@@ -8,10 +8,12 @@ from otp_server.config.schema import (
     Config,
     DeviceSection,
     HttpSection,
+    KeysSection,
     ServerSection,
     StoreSection,
     TlsFiles,
 )
+from otp_server.config.secret import Secret
 from otp_server.config.settings import SETTINGS
 
 DEFAULTS = {
@@ -47,6 +49,46 @@ DEFAULTS = {
     "http.max_body_bytes": 65536,
     "http.tls_certificate": "",
     "http.tls_key": "",
+    "rest.limits": ((6, 60), (18, 3600), (24, 86400)),
+    "rest.contacts_max": 1_000_000,
+    "rest.starts_per_tenant": ((60_000, 60),),
+    "rest.starts_in_all": ((100_000, 60),),
+    "rest.attempts_per_address": ((30, 60),),
+    "rest.attempts_per_client": ((600, 60),),
+    "rest.requests_per_client": ((6000, 60),),
+    "rest.prefix_limit": ((1000, 3600),),
+    "rest.unverified_ratio": 0.0,
+    "rest.guards_record_only": True,
+    "rest.default_country": "",
+    "rest.countries": (),
+    "rest.sms_origin": "",
+    "rest.strict": False,
+    "rest.mask_contacts": False,
+    "rest.keep_days": 30,
+    "rest.idempotency_hours": 24,
+    "rest.contact_index": "",
+    "rest.token_s": 3600,
+    "rest.answer_s": 10,
+    "delivery.email.kind": "outbox",
+    "delivery.email.host": "",
+    "delivery.email.port": 587,
+    "delivery.email.security": "starttls",
+    "delivery.email.user": "",
+    "delivery.email.password": Secret(),
+    "delivery.email.from": "",
+    "delivery.email.ca_file": "",
+    "delivery.email.timeout_s": 20,
+    "delivery.email.concurrency": 4,
+    "delivery.sms.kind": "outbox",
+    "delivery.sms.url": "",
+    "delivery.sms.account": "",
+    "delivery.sms.token": Secret(),
+    "delivery.sms.secret": Secret(),
+    "delivery.sms.from": "",
+    "delivery.sms.ca_file": "",
+    "delivery.sms.allow_private": False,
+    "delivery.sms.timeout_s": 10,
+    "delivery.sms.concurrency": 8,
     "ops.listen": Endpoint("127.0.0.1", 8702),
     "store.url": "sqlite:otp.db",
 }
@@ -55,7 +97,7 @@ DEFAULTS = {
 def test_the_documented_defaults() -> None:
     actual = {path: s.default for path, s in SETTINGS.items() if s.section != "keys"}
     assert actual == DEFAULTS
-    assert not any(SETTINGS[f"keys.{name}"].default for name in ("code", "token", "device_key"))
+    assert not any(SETTINGS[f"keys.{name}"].default for name in KeysSection.__struct_fields__)
 
 
 def test_frozen() -> None:

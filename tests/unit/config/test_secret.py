@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from otp_server.config.secret import SecretKey, SecretKeys, read_key_file
+from otp_server.config.secret import Secret, SecretKey, SecretKeys, read_key_file
 
 KEY = bytes(range(32))
 TEXT = base64.b64encode(KEY).decode()
@@ -77,6 +77,24 @@ def test_equal_by_ids_and_keys() -> None:
     assert hash(keys) == hash(SecretKeys((SecretKey("a", KEY),)))
     assert keys != SecretKeys((SecretKey("a", KEY[::-1]),))
     assert keys != SecretKeys((SecretKey("b", KEY),))
+
+
+def test_nothing_shows_a_word() -> None:
+    secret = Secret.parse("hunter2")
+    assert secret.reveal() == "hunter2"
+    assert f"{secret} {secret!r} {[secret]}" == "<secret> <secret> [<secret>]"
+    assert (repr(Secret()), bool(Secret()), bool(secret)) == ("<no secret>", False, True)
+    with pytest.raises(TypeError):
+        msgspec.json.encode(secret)
+    with pytest.raises(TypeError):
+        msgspec.to_builtins(secret)
+
+
+def test_words_are_equal_by_their_text() -> None:
+    assert Secret("a") == Secret("a")
+    assert hash(Secret("a")) == hash(Secret("b"))  # a hash would tell of it
+    assert Secret("a") != Secret("b")
+    assert Secret("a") != "a"
 
 
 def test_reads_a_file_and_its_mode(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from otp_server.config.endpoint import Endpoint
-from otp_server.config.secret import SecretKeys
+from otp_server.config.secret import Secret, SecretKeys
 from otp_server.config.settings import SETTINGS
 from otp_server.config.values import BadValue, value_of, value_of_text, wanted
 
@@ -23,6 +23,11 @@ WINDOWS: Row = (
     [1, [], [1, 60], [[1]], [[1, 2, 3]], [[0, 60]], [[1, 0]], [[1, "60"]], [[1.5, 60]]],
     ("[[1, 60], [2, 3600]]", ((1, 60), (2, 3600))),
 )
+LINE: Row = (["", "a b", "ä" * 320], [1, "a\nb", "\x7f", "a" * 321], (" x", " x"))
+WORD: Row = (["", "a b", "x" * 4096], [1, "a\nb", "\0", "x" * 4097], (" x", Secret(" x")))
+FLAG: Row = ([True, False], [0, 1, "true"], ("no", False))
+SECONDS: Row = ([0.5, 20, 120], ["1", 0.4, 121], ("1.5", 1.5))
+AT_ONCE: Row = ([1, 256], ["1", 0, 257, 1.5], ("2", 2))
 TABLE: dict[str, Row] = {
     "server.data_dir": (["x", "/x"], [1, "", "a\0b"], ("/x", Path("/x"))),
     "server.profile": (["production"], ["prod", 1, True], ("production", "production")),
@@ -31,6 +36,7 @@ TABLE: dict[str, Row] = {
     "keys.code": SECRETS,
     "keys.token": SECRETS,
     "keys.device_key": SECRETS,
+    "keys.contact": SECRETS,
     "device.listen": LISTEN,
     "device.path": (["/", "/a/b"], [1, "", "ws", "/a?b", "/a b", "/a\n"], ("/x", "/x")),
     "device.transport": (["trio-websocket", "native"], ["tokio", 1], ("native", "native")),
@@ -71,6 +77,70 @@ TABLE: dict[str, Row] = {
     "http.max_body_bytes": ([1, 2**24], ["1", 0, 2**24 + 1], ("1024", 1024)),
     "http.tls_certificate": TLS,
     "http.tls_key": TLS,
+    "rest.limits": WINDOWS,
+    "rest.contacts_max": ([1000, 100_000_000], ["1", 999, 100_000_001], ("5000", 5000)),
+    "rest.starts_per_tenant": WINDOWS,
+    "rest.starts_in_all": WINDOWS,
+    "rest.attempts_per_address": WINDOWS,
+    "rest.attempts_per_client": WINDOWS,
+    "rest.requests_per_client": WINDOWS,
+    "rest.prefix_limit": WINDOWS,
+    "rest.unverified_ratio": ([0, 0.5, 1], ["0", -0.1, 1.1, float("nan")], ("0.9", 0.9)),
+    "rest.guards_record_only": FLAG,
+    "rest.default_country": (["", "DE"], ["de", "D", "DEU", 1, "DE\n"], ("DE", "DE")),
+    "rest.countries": (
+        [[], ["DE", "AT"]],
+        ["DE", ["de"], ["D"], ["DEU"], [1]],
+        ("DE, AT", ("DE", "AT")),
+    ),
+    "rest.sms_origin": (
+        ["", "example.com", "a.b-c.example"],
+        [1, "localhost", "https://a.example", "a.example/", "A.example", "-a.example", "a..b"],
+        ("app.example", "app.example"),
+    ),
+    "rest.strict": FLAG,
+    "rest.mask_contacts": FLAG,
+    "rest.keep_days": ([1, 3650], ["1", 0, 3651], ("7", 7)),
+    "rest.idempotency_hours": ([1, 720], ["1", 0, 721], ("2", 2)),
+    "rest.contact_index": (
+        ["", "0123456789abcdef"],
+        [1, "0123", "0123456789ABCDEF", "0123456789abcdef\n"],
+        ("00ff00ff00ff00ff", "00ff00ff00ff00ff"),
+    ),
+    "rest.token_s": ([60, 86400], ["60", 59, 86401], ("600", 600)),
+    "rest.answer_s": ([1, 60], ["1", 0.9, 61, float("inf")], ("2.5", 2.5)),
+    "delivery.email.kind": (["none", "outbox", "smtp"], ["twilio", "SMTP", 1], ("smtp", "smtp")),
+    "delivery.email.host": (
+        ["", "mail.example", "::1", "127.0.0.1"],
+        [1, "a b", "a/b", "u@a", "a\n"],
+        ("mail.example", "mail.example"),
+    ),
+    "delivery.email.port": ([1, 65535], ["25", 0, 65536], ("465", 465)),
+    "delivery.email.security": (["starttls", "tls", "none"], ["ssl", 1], ("tls", "tls")),
+    "delivery.email.user": LINE,
+    "delivery.email.password": WORD,
+    "delivery.email.from": LINE,
+    "delivery.email.ca_file": TLS,
+    "delivery.email.timeout_s": SECONDS,
+    "delivery.email.concurrency": AT_ONCE,
+    "delivery.sms.kind": (
+        ["none", "outbox", "twilio", "webhook"],
+        ["smtp", 1],
+        ("webhook", "webhook"),
+    ),
+    "delivery.sms.url": (
+        ["", "https://a.example/b?c", "http://127.0.0.1:1"],
+        [1, "ftp://a", "a.example", "https://a b", "https://", "https://a\n"],
+        ("https://a.example", "https://a.example"),
+    ),
+    "delivery.sms.account": (["", "AC1f"], [1, "A/C", "a" * 65], ("AC1", "AC1")),
+    "delivery.sms.token": WORD,
+    "delivery.sms.secret": WORD,
+    "delivery.sms.from": LINE,
+    "delivery.sms.ca_file": TLS,
+    "delivery.sms.allow_private": FLAG,
+    "delivery.sms.timeout_s": SECONDS,
+    "delivery.sms.concurrency": AT_ONCE,
     "ops.listen": LISTEN,
     "store.url": (
         ["memory:", "sqlite:a", "sqlite:/a/b"],
@@ -142,6 +212,13 @@ def test_says_why_a_variable_cannot_be_used(path: str, text: str, reason: str) -
 @pytest.mark.parametrize("path", ["keys.code", "http.trusted_proxies", "device.allowed_origins"])
 def test_an_empty_variable_is_an_empty_list(path: str) -> None:
     assert value_of_text(SETTINGS[path], "", "X") == SETTINGS[path].default
+
+
+@pytest.mark.parametrize("path", ["delivery.sms.token", "delivery.sms.url"])
+def test_what_may_be_a_secret_is_not_quoted(path: str) -> None:
+    with pytest.raises(BadValue) as caught:
+        value_of_text(SETTINGS[path], "hunter2\n", "X")
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_problem_names_the_place_in_a_list() -> None:

@@ -3,7 +3,7 @@
 While one batch is in the store the next gathers, so the store's commit is shared and no task or
 channel is spent on a request. A batch is given until its earliest deadline. When that passes, the
 overdue requests are answered ``timeout`` and the others go into the next batch: a cancelled batch
-left nothing behind (``services/ports.py``). So there is always an answer, never silence
+left nothing behind (``services/ports/``). So there is always an answer, never silence
 (requirement 53).
 """
 

@@ -1,6 +1,6 @@
 """Codes and guesses in SQL: each function is one operation inside the caller's transaction.
 
-What a function promises is the sentence of its namesake in ``services/ports.py``. Writers are
+What a function promises is the sentence of its namesake in ``services/ports/``. Writers are
 serial, so looking and then changing is one step; the unique indexes would refuse what a mistake
 here let through.
 """
@@ -100,17 +100,19 @@ def count_guesses(
             " ON CONFLICT (guess_id) DO NOTHING",
             (guess.guess_id, guess.at_ms, guess.address_key, guess.org_id),
         )
-    return [_find(connection, digests) for _, digests in batch]
+    return [_find(connection, digests, guess.at_ms) for guess, digests in batch]
 
 
-def _find(connection: apsw.Connection, digests: Sequence[bytes]) -> DeviceCode | None:
+def _find(connection: apsw.Connection, digests: Sequence[bytes], at_ms: int) -> DeviceCode | None:
+    """Of a code that is over, swept or not, as much is read as of one never given (51)."""
+    found: DeviceCode | None = None
     for query in (_FIND_LIVE, _FIND_ENDED):
         row = connection.execute(
             query.format(digests=places(len(digests))), tuple(digests)
         ).fetchone()
-        if row is not None:
+        if row is not None and found is None:
             challenge_id, device_id, digest, length, state, issued_at_ms, expires_at_ms = row
-            return DeviceCode(
+            found = DeviceCode(
                 challenge_id=challenge_id,
                 device_id=device_id,
                 digest=digest,
@@ -119,7 +121,9 @@ def _find(connection: apsw.Connection, digests: Sequence[bytes]) -> DeviceCode |
                 issued_at_ms=issued_at_ms,
                 expires_at_ms=expires_at_ms,
             )
-    return None
+            if found.state is CodeState.ISSUED and at_ms < found.expires_at_ms:
+                break
+    return found
 
 
 def accept_device_codes(

@@ -1,6 +1,6 @@
 """Devices and organisations in SQL: each function is one operation inside the caller's transaction.
 
-What a function promises is the sentence of its namesake in ``services/ports.py``.
+What a function promises is the sentence of its namesake in ``services/ports/``.
 """
 
 from __future__ import annotations

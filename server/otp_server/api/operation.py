@@ -1,0 +1,205 @@
+"""An HTTP operation: a few plain pieces and what there is to know about them. No framework here.
+
+    admit(request) -> headers           may the caller call now, or ApiError; none: always
+    decode(request) -> command          what was asked, or ApiError
+    call([command, ...]) -> [outcome]   one batch-first service call
+    render(outcome) -> response         what is answered, or ApiError
+
+Each face lists its operations; a listener mounts the lists (``api/mount.py`` under Quart), and the
+OpenAPI document is made of them (``api/openapi.py``). So a path, a scope, a shape and an error are
+each said once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from otp_server.domain.client import Scope
+    from otp_server.domain.outcome import Refused
+    from otp_server.errors import ErrorKind
+
+C = TypeVar("C")
+O = TypeVar("O")  # noqa: E741 - an outcome
+
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who holds the token of a request: an API client, for one tenant."""
+
+    client_id: str
+    tenant: str
+    scopes: frozenset[Scope]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A whole request. ``caller`` is there when the operation has a scope.
+
+    ``headers`` have lower-case names; of repeated ones the values are joined by ``", "``.
+    ``address`` is the client's, trusted proxies considered. What may hold a secret, a code or a
+    contact is not shown by ``repr``.
+    """
+
+    method: str
+    path: Mapping[str, str]
+    query: Sequence[tuple[str, str]] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    address: str
+    caller: Caller | None = None
+
+    @property
+    def media_type(self) -> str:
+        """The body's media type in lower case, without parameters; empty: none was named."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def asker(self) -> Caller:
+        """The caller of an operation that has a scope."""
+        if self.caller is None:
+            raise LookupError("an operation without a scope has no caller")
+        return self.caller
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A whole answer. The listener adds what all answers say, such as ``Cache-Control``."""
+
+    body: bytes
+    status: int = 200
+    content_type: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def with_lists(self, lists: Sequence[tuple[str, str]]) -> Response:
+        """With the items of these list headers behind those it has already."""
+        if not lists:
+            return self
+        more = dict(lists)
+        headers = [
+            (name, f"{value}, {more.pop(name)}" if name in more else value)
+            for name, value in self.headers
+        ]
+        return replace(self, headers=(*headers, *more.items()))
+
+
+class ApiError(Exception):
+    """Ends a request with this kind; ``detail`` and ``fields`` must be safe to tell.
+
+    ``fields`` names what is wrong with each field of the request; ``headers`` go with the answer;
+    ``violated`` names the limits that refused it.
+    """
+
+    def __init__(
+        self,
+        kind: ErrorKind,
+        detail: str = "",
+        *,
+        retry_after_ms: int = 0,
+        fields: Mapping[str, Sequence[str]] | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+        violated: Sequence[str] = (),
+    ) -> None:
+        super().__init__(kind.token)
+        self.kind = kind
+        self.detail = detail
+        self.retry_after_ms = retry_after_ms
+        self.fields = dict(fields or {})
+        self.headers = tuple(headers)
+        self.violated = tuple(violated)
+
+    @classmethod
+    def of(cls, refused: Refused) -> ApiError:
+        """A service's refusal; its private reason stays here."""
+        return cls(refused.kind, retry_after_ms=refused.retry_after_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorStyle:
+    """A face's way to say an error (ruling D27), and what the document calls it."""
+
+    render: Callable[[ApiError], Response]
+    shape: type
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of the query, a header or the path, for the document.
+
+    ``where`` is ``query``, ``header`` or ``path``; ``example`` None: there is none.
+    """
+
+    name: str
+    where: str
+    schema: Mapping[str, Any]
+    description: str
+    required: bool = False
+    example: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerHeader:
+    """A header of an operation's good answer, for the document."""
+
+    name: str
+    schema: Mapping[str, Any]
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation(Generic[C, O]):
+    """One operation of a face.
+
+    ``paths`` may hold ``{name}`` segments; the first is the documented one, the others are other
+    spellings of it. ``scope`` None asks for no token of an API client. An outcome may be an
+    ApiError: then it is answered as one, and the batch's other items are not touched. ``hot``
+    operations may be mounted on the reactor too. ``admit`` is asked first, before the request is
+    read any further; the list headers it gives go with the good answer.
+
+    For the document: ``body`` and ``answer`` are structs, ``body_media_type`` says how the body is
+    written, ``status`` is the good answer's and ``other_answers`` the shapes of statuses that are
+    no ErrorKind's, ``schemes`` the security schemes of operations without a scope (each alone is
+    enough; ``""``: none is needed). ``documented`` is false for the document itself.
+    """
+
+    name: str
+    summary: str
+    method: str
+    paths: tuple[str, ...]
+    decode: Callable[[Request], C]
+    call: Callable[[Sequence[C]], Awaitable[Sequence[O | ApiError]]]
+    render: Callable[[O], Response]
+    error_style: ErrorStyle
+    scope: Scope | None = None
+    admit: Callable[[Request], Sequence[tuple[str, str]]] | None = None
+    hot: bool = False
+    tag: str = ""
+    description: str = ""
+    body: Any = None
+    body_media_type: str = JSON
+    body_required: bool = True
+    body_example: Any = None
+    answer: Any = None
+    answer_media_type: str = JSON
+    answer_example: Any = None
+    answer_headers: tuple[AnswerHeader, ...] = ()
+    status: int = 200
+    other_answers: Mapping[int, Any] = field(default_factory=dict)
+    parameters: tuple[Parameter, ...] = ()
+    schemes: tuple[str, ...] = ()
+    errors: tuple[ErrorKind, ...] = ()
+    documented: bool = True
+
+    async def answer_to(self, request: Request) -> Response:
+        """Admit, decode, call with a batch of one, render; ApiError when any refuses."""
+        lists = () if self.admit is None else self.admit(request)
+        [outcome] = await self.call([self.decode(request)])
+        if isinstance(outcome, ApiError):
+            raise outcome
+        return self.render(outcome).with_lists(lists)

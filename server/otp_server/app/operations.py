@@ -1,0 +1,21 @@
+"""Every HTTP operation on one application, and the document of them all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from otp_server.api.docs import docs_operations
+from otp_server.api.mount import mount
+from otp_server.core import __version__
+
+if TYPE_CHECKING:
+    from otp_server.api.device.http import DeviceHttp
+    from otp_server.api.web import HttpApp
+    from otp_server.app.rest import RestFace
+
+
+def mount_operations(app: HttpApp, device: DeviceHttp, rest: RestFace) -> None:
+    """Mount the faces, ``/openapi.json`` and ``/docs``."""
+    operations = [*device.operations(), *rest.operations()]
+    mount(app, operations, rest.directory)
+    mount(app, docs_operations(operations, version=__version__))

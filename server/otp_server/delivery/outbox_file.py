@@ -1,0 +1,95 @@
+"""Messages into a file, for development: one JSON line each. The file holds codes.
+
+The file is made with mode 0600, locked while it is written to, and holds whole lines only: what a
+full disk or a crash left of a line is taken away.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+
+from otp_server.services.ports.delivery import NotSent, SendProblem, Sent
+from otp_server.telemetry import get_logger
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from otp_server.services.ports.delivery import Message, SendOutcome
+
+_MODE = 0o600
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+_TAIL_BYTES = 65_536
+_RETRY_MS = 1000
+
+log = get_logger(__name__)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Append ``line``, which ends in a newline, or nothing of it: OSError."""
+    file = os.open(path, _FLAGS, _MODE)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        os.fchmod(file, _MODE)
+        size = _whole_lines_end(file)
+        os.ftruncate(file, size)
+        written = os.write(file, line)
+        if written != len(line):
+            os.ftruncate(file, size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    finally:
+        os.close(file)
+
+
+def _whole_lines_end(file: int) -> int:
+    """The size of the file without a torn last line."""
+    end = os.fstat(file).st_size
+    while end > 0:
+        start = max(0, end - _TAIL_BYTES)
+        newline = os.pread(file, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
+
+
+class OutboxFileSender:
+    """Writes what it is given into ``path``; fit for any channel."""
+
+    name = "outbox"
+    concurrency = 4
+    deadline_s = 10.0
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._limiter = trio.CapacityLimiter(self.concurrency)
+
+    async def send(self, message: Message) -> SendOutcome:
+        """Append it. Raises nothing; a message whose writing was cancelled is in the file."""
+        line = msgspec.json.encode(
+            {
+                "channel": message.channel.value,
+                "to": message.to,
+                "subject": message.subject,
+                "text": message.text,
+                "process": message.process,
+            }
+        )
+        try:
+            await trio.to_thread.run_sync(
+                append_line, self._path, line + b"\n", limiter=self._limiter
+            )
+        except OSError as error:
+            log.warning(
+                "the outbox file cannot be written", path=str(self._path), why=error.strerror
+            )
+            return NotSent(SendProblem.UNREACHABLE, _RETRY_MS)
+        return Sent()
+
+    async def aclose(self) -> None:
+        """Nothing is kept open."""

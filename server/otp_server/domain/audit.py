@@ -1,0 +1,50 @@
+"""The audit trail: who did what, chained by hashes so that no line can change unseen (87).
+
+Each entry's hash covers the hash before it and its own fields, length-prefixed. Entries hold no
+code, secret or contact: ``subject`` is an identifier such as a process's uuid.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+GENESIS = bytes(32)
+"""The hash before the first entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asked, and from where; the server itself has no address."""
+
+    name: str
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One line, such as ``client:abc`` ``attempt`` of ``<uuid>``: ``wrong``."""
+
+    at_ms: int
+    tenant: str
+    actor: str
+    address: str
+    action: str
+    subject: str
+    outcome: str
+
+
+def chained(previous: bytes, entry: AuditEntry) -> bytes:
+    """The 32-byte hash of ``entry`` after the entry with the hash ``previous``."""
+    texts = (
+        str(entry.at_ms),
+        entry.tenant,
+        entry.actor,
+        entry.address,
+        entry.action,
+        entry.subject,
+        entry.outcome,
+    )  # dataclasses.astuple would copy each and cost more than all the rest
+    fields = [text.encode() for text in texts]
+    prefixed = (len(field).to_bytes(4) + field for field in fields)
+    return hashlib.sha256(previous + b"".join(prefixed)).digest()

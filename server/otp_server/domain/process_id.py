@@ -1,0 +1,28 @@
+"""The public identifier of an OTP process: 128 random bits in the form of a UUID (requirement 5).
+
+All bits are random, so it is no UUID of any version; only the writing is a UUID's.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from uuid import UUID
+
+_BYTES = 16
+_FORM = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", re.ASCII)
+
+
+def new_uuid() -> bytes:
+    """A fresh one."""
+    return secrets.token_bytes(_BYTES)
+
+
+def format_uuid(uuid: bytes) -> str:
+    """As it is told: 8-4-4-4-12, lower case."""
+    return str(UUID(bytes=uuid))
+
+
+def parse_uuid(text: str) -> bytes | None:
+    """The 16 bytes; None for every spelling but 8-4-4-4-12 in hexadecimal of either case."""
+    return UUID(text).bytes if _FORM.fullmatch(text) else None

@@ -1,0 +1,134 @@
+"""What the use cases of OTP processes answer: values, one per item of a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from otp_server.domain.outcome import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from otp_server.domain.challenge_type import Channel
+    from otp_server.domain.process import (
+        Delivery,
+        Entity,
+        FailureReason,
+        ProcessStatus,
+        RouteStatus,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """One window of one limit, as a caller may know it: a ``RateLimit`` field's item.
+
+    ``policy`` is a word such as ``contact-60``, of a bounded set, and holds no contact (39).
+    ``reset_ms``: until ``remaining`` grows; 0 when nothing is used.
+    """
+
+    policy: str
+    limit: int
+    window_ms: int
+    remaining: int
+    reset_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRefused(Refused):
+    """No. ``fields`` says what is wrong with each field, in words that quote no value.
+
+    ``violated`` are the policies that refused, all of them; ``retry_after_ms`` is the wait of the
+    slowest. ``quotas`` are the windows a caller may be told, the violated ones among them.
+    """
+
+    fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    violated: tuple[str, ...] = ()
+    quotas: tuple[Quota, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeAnswer:
+    """What an init would do now; nothing was made."""
+
+    type: str
+    channel: Channel
+    available_in_s: int
+    quotas: tuple[Quota, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StartAnswer:
+    """The process ``uuid`` exists and its code is on its way over ``channel``.
+
+    ``replayed``: an earlier call with the same Idempotency-Key had started it.
+    """
+
+    uuid: str
+    channel: Channel
+    replayed: bool = False
+    quotas: tuple[Quota, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The one acceptance of a process. ``replayed``: an earlier call with the same key had it."""
+
+    replayed: bool = False
+    quotas: tuple[Quota, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """A counted wrong code."""
+
+    replayed: bool = False
+    quotas: tuple[Quota, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RouteView:
+    """The route a process is on."""
+
+    status: RouteStatus
+    channel: Channel
+    template_id: int
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessView:
+    """A process as search shows it, its repr without contacts.
+
+    A contact that no configured key opens any more is None.
+    """
+
+    id: int
+    uuid: str
+    type: str
+    status: ProcessStatus
+    failure: FailureReason | None
+    phone: str | None = field(repr=False)
+    email: str | None = field(repr=False)
+    address: str | None
+    entities: tuple[Entity, ...]
+    attempts: int
+    created_at_ms: int
+    updated_at_ms: int
+    expires_at_ms: int
+    route: RouteView
+    deliveries: tuple[Delivery, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of processes, the newest first."""
+
+    processes: tuple[ProcessView, ...]
+
+
+HandshakeOutcome = HandshakeAnswer | ProcessRefused
+StartingOutcome = StartAnswer | ProcessRefused
+AttemptOutcome = Accepted | Wrong | ProcessRefused
+SearchOutcome = Found | ProcessRefused

@@ -1,0 +1,215 @@
+"""The words of messages: ``${name}`` is filled in once, and nothing else is done to them.
+
+=============  ==================================================================
+``${answer}``   the code
+``${type}``     the name of the challenge type
+``${minutes}``  how long the code is good, in minutes, rounded up
+``${contact}``  the contact it goes to, masked
+``${domain}``   the installation's domain (``rest.sms_origin``), empty when it has none
+=============  ==================================================================
+
+A ``$`` that no ``{`` follows is a dollar. What was filled in is not looked at again, so a value
+that reads ``${answer}`` stays as it is (requirement 82). A template that was saved has no problem,
+and one without problems renders always; a template is data, and can run nothing.
+
+Where the installation has a domain, an SMS ends with the origin-bound line ``@domain #code`` (83),
+from which browsers and telephones offer the code on that site only.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from otp_server.domain.challenge_type import Channel
+from otp_server.domain.contact import mask
+from otp_server.domain.sms_length import segments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAMES: Final = ("answer", "type", "minutes", "contact", "domain")
+SUBJECT_CHARACTERS_MAX = 200
+TEXT_CHARACTERS_MAX = 10_000
+SMS_SEGMENTS_MAX = 3
+ORIGIN_BOUND_BYTES_MAX = 140
+"""What Android's SMS Retriever still reads; one segment, whatever its alphabet."""
+
+PASSCODE_LENGTH_MAX = 32  # of the core
+
+_VARIABLE = re.compile(r"\$\{([^{}]*)(\}?)")
+_MS_PER_MINUTE = 60_000
+_LONGEST_TYPE = "W" * 63
+_LONGEST_MINUTES = 1440
+_LONGEST_PHONE = "+" + "0" * 15
+_USUAL_CODE_LENGTH = 10
+"""Where the 140 bytes are concerned; the line of a longer code is left out when it does not fit."""
+_SHOWN_MAX = 40
+_PROBLEMS_MAX = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What is filled in. Its repr shows neither the code nor the contact."""
+
+    answer: str = field(repr=False)
+    type: str
+    minutes: int
+    contact: str = field(repr=False)
+    """Masked."""
+    domain: str = ""
+
+    @classmethod
+    def of(
+        cls, *, answer: str, type_name: str, lifetime_ms: int, contact: str, domain: str = ""
+    ) -> Values:
+        """The values of a message to ``contact`` (in normal form), good for ``lifetime_ms``."""
+        return cls(answer, type_name, minutes_of(lifetime_ms), mask(contact), domain)
+
+    def get(self, name: str) -> str:
+        """The value of one of ``NAMES``; KeyError for any other."""
+        if name not in NAMES:
+            raise KeyError(name)
+        return str(getattr(self, name))
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A message's words, the code in them: never stored, never logged. Its repr shows none."""
+
+    subject: str = field(repr=False)
+    text: str = field(repr=False)
+    html: str | None = field(repr=False)
+
+
+def minutes_of(lifetime_ms: int) -> int:
+    """The lifetime in minutes, rounded up, at least one."""
+    return max(1, -(-lifetime_ms // _MS_PER_MINUTE))
+
+
+def compose(channel: Channel, subject: str, text: str, values: Values) -> Words:
+    """The words of one message. ``text`` and ``subject`` are a saved template's."""
+    if channel is Channel.SMS:
+        return Words("", _sms(render(text, values), values), None)
+    return Words(render(subject, values), render(text, values), render_html(text, values))
+
+
+def render(template: str, values: Values) -> str:
+    """The template with its values, as plain text. KeyError for a name that is none of ours."""
+    return "".join(values.get(piece) if is_name else piece for piece, is_name in _pieces(template))
+
+
+def render_html(template: str, values: Values) -> str:
+    """The same as an HTML document; the template's own words are text too, and are escaped.
+
+    Blank lines part paragraphs; the code is strong.
+    """
+
+    def written(piece: str, is_name: bool) -> str:  # noqa: FBT001 - a piece is such a pair
+        text = html.escape(values.get(piece) if is_name else piece).replace("\n", "<br>")
+        return f"<strong>{text}</strong>" if is_name and piece == "answer" else text
+
+    paragraphs = re.split(r"\n{2,}", template.strip("\n"))
+    body = "".join(
+        f"<p>{''.join(written(*piece) for piece in _pieces(paragraph))}</p>"
+        for paragraph in paragraphs
+    )
+    return f'<!DOCTYPE html><html><head><meta charset="utf-8"></head><body>{body}</body></html>'
+
+
+def origin_bound(text: str, *, domain: str, code: str) -> str:
+    """An SMS with its last line ``@domain #code``; never two, and none without a domain."""
+    line = f"@{domain} #{code}"
+    if not domain or text.rstrip().rpartition("\n")[2] == line:
+        return text
+    return f"{text.rstrip()}\n{line}"
+
+
+def subject_problems(channel: Channel, subject: str) -> list[str]:
+    """What is wrong with a template's subject; empty when nothing is."""
+    if channel is not Channel.EMAIL:
+        return ["an SMS has no subject: leave it empty"] if subject else []
+    if not subject.strip():
+        return ["an e-mail needs a subject"]
+    if len(subject) > SUBJECT_CHARACTERS_MAX:
+        return [f"it has more than {SUBJECT_CHARACTERS_MAX} characters"]
+    if _has_unfit(subject, allowed=""):
+        return ["a subject is one line, without control characters"]
+    return _variable_problems(subject)
+
+
+def text_problems(channel: Channel, text: str, *, domain: str) -> list[str]:
+    """What is wrong with a template's text; empty when nothing is.
+
+    An SMS is measured with the longest values and the origin-bound line of ``domain``.
+    """
+    if len(text) > TEXT_CHARACTERS_MAX:
+        return [f"it has more than {TEXT_CHARACTERS_MAX} characters"]
+    if _has_unfit(text, allowed="\n\t"):
+        return ["it holds control characters; lines end with a line feed alone"]
+    problems = _variable_problems(text)
+    if "${answer}" not in text:
+        problems.append("it must hold ${answer}: the place of the code")
+    if "${domain}" in text and not domain:
+        problems.append("it holds ${domain}, but this installation has none (rest.sms_origin)")
+    if channel is Channel.SMS and not problems:
+        problems += _sms_problems(text, domain)
+    return problems
+
+
+def _sms(text: str, values: Values) -> str:
+    """A text saved before the installation had its domain may be too long for the line."""
+    whole = origin_bound(text, domain=values.domain, code=values.answer)
+    return text if values.domain and len(whole.encode()) > ORIGIN_BOUND_BYTES_MAX else whole
+
+
+def _sms_problems(text: str, domain: str) -> Iterator[str]:
+    usual = len(_measured(text, domain, _USUAL_CODE_LENGTH).encode())
+    if domain and usual > ORIGIN_BOUND_BYTES_MAX:
+        yield (
+            f"with a code of {_USUAL_CODE_LENGTH} and the line @{domain} #code it may have {usual} "
+            f"bytes; telephones read at most {ORIGIN_BOUND_BYTES_MAX}: shorten it"
+        )
+    needed = segments(_measured(text, domain, PASSCODE_LENGTH_MAX))
+    if needed > SMS_SEGMENTS_MAX:
+        yield (
+            f"with its longest values it takes {needed} SMS, and at most {SMS_SEGMENTS_MAX} are "
+            "sent: shorten it, or use the characters of the GSM alphabet only"
+        )
+
+
+def _measured(text: str, domain: str, code_length: int) -> str:
+    """The SMS with a code of this length, and the longest of all other values."""
+    code = "W" * code_length
+    values = Values(code, _LONGEST_TYPE, _LONGEST_MINUTES, _LONGEST_PHONE, domain)
+    return origin_bound(render(text, values), domain=domain, code=code)
+
+
+def _variable_problems(template: str) -> list[str]:
+    problems: dict[str, None] = {}  # each once, in order
+    for found in _VARIABLE.finditer(template):
+        if not found[2]:
+            problems["${ is not followed by a name and }"] = None
+        elif found[1] not in NAMES:
+            known = ", ".join(f"${{{name}}}" for name in NAMES)
+            problems[f"${{{found[1][:_SHOWN_MAX]}}} is unknown: use one of {known}"] = None
+    return list(problems)[:_PROBLEMS_MAX]
+
+
+def _pieces(template: str) -> Iterator[tuple[str, bool]]:
+    """The template in order: literal text with False, the names of variables with True."""
+    at = 0
+    for found in _VARIABLE.finditer(template):
+        yield template[at : found.start()], False
+        yield found[1], True
+        at = found.end()
+    yield template[at:], False
+
+
+def _has_unfit(text: str, *, allowed: str) -> bool:
+    return any(
+        c not in allowed and unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text
+    )

@@ -1,0 +1,57 @@
+"""From a leased message to its words: the only place where code and contact meet (requirement 4).
+
+The code is derived and the contact opened when the message is about to be sent; both are dropped
+with the :class:`Message`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from otp_server.domain.process_id import format_uuid
+from otp_server.domain.template import Values, compose
+from otp_server.services.ports.delivery import Message
+from otp_server.services.process_code import derive_code
+
+if TYPE_CHECKING:
+    from otp_server.core import Keyring
+    from otp_server.services.contacts import ContactVault
+    from otp_server.services.ports.outbox import LeasedMessage
+
+
+@dataclass(frozen=True, slots=True)
+class MessageComposer:
+    """``keyring`` holds ``keys.code``; ``domain`` is the installation's, for origin-bound SMS."""
+
+    keyring: Keyring
+    vault: ContactVault
+    domain: str = ""
+
+    def compose(self, leased: LeasedMessage, now_ms: int) -> Message:
+        """The message, as it reads when it is sent now.
+
+        KeyError or ContactUnreadable when a key that it needs is not configured any more.
+        """
+        plan = leased.plan
+        route = plan.routes[leased.route]
+        contact = self.vault.unseal(leased.tenant, route.channel, leased.contact.sealed)
+        code = derive_code(self.keyring, leased)
+        values = Values.of(
+            answer=code.reveal(),
+            type_name=plan.type_name,
+            lifetime_ms=leased.expires_at_ms - now_ms,
+            contact=contact,
+            domain=self.domain,
+        )
+        words = compose(route.channel, route.subject, route.text, values)
+        return Message(
+            id=f"{leased.uuid.hex()}-{leased.generation}",
+            process=format_uuid(leased.uuid),
+            channel=route.channel,
+            to=contact,
+            subject=words.subject,
+            text=words.text,
+            html=words.html,
+            expires_at_ms=leased.expires_at_ms,
+        )

@@ -1,0 +1,131 @@
+"""One limit of the rest face, and charging several of them: all or none (requirements 40, 45).
+
+A policy is one window of a limit, such as ``contact-60``. What is charged before the store is asked
+is in force at once, so calls that run together cannot pass a limit.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from otp_server.core import SlidingWindows
+from otp_server.domain.outcome import Reason
+from otp_server.domain.process_outcome import ProcessRefused, Quota
+from otp_server.errors import ErrorKind, LimiterFull
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Windows = Sequence[tuple[int, int]]
+
+UNDECIDED_MS = 1000
+"""When to ask again where charges that may yet be given back fill a window."""
+_MS = 1000
+
+
+class Limit:
+    """One limit: exact windows for each key of a bounded table.
+
+    A charge may be held while it is not decided whether it stays. Where a window without room has
+    such charges, its wait is ``UNDECIDED_MS`` at most, since they may all be given back.
+    """
+
+    def __init__(self, name: str, windows: Windows, keys_max: int, *, told: bool = True) -> None:
+        """``told``: whether a caller may know what is left of it (else only when it refuses)."""
+        self.table = SlidingWindows(windows, keys_max)
+        self.told = told
+        self._held: Counter[str] = Counter()
+        self._windows = [(f"{name}-{period // _MS}", limit, period) for limit, period in windows]
+
+    def quotas(self, key: str, now_ms: int) -> list[Quota]:
+        """What is left of each window."""
+        undecided = key in self._held
+        return [
+            Quota(
+                policy,
+                limit,
+                period_ms,
+                remaining,
+                min(reset_ms, UNDECIDED_MS) if undecided and not remaining else reset_ms,
+            )
+            for (policy, limit, period_ms), (remaining, reset_ms) in zip(
+                self._windows, self.table.room(key, now_ms), strict=True
+            )
+        ]
+
+    def hold(self, key: str) -> None:
+        """One charge of this key is not decided yet; follow it by ``decide``."""
+        self._held[key] += 1
+
+    def decide(self, key: str) -> None:
+        """It stays, or was given back."""
+        self._held[key] -= 1
+        if not self._held[key]:
+            del self._held[key]
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One charge of one limit."""
+
+    limit: Limit
+    key: str
+
+    def has_room(self, now_ms: int) -> bool:
+        """Whether no window refuses it: the quick question, before anybody asks which does."""
+        return self.limit.table.wait_ms(self.key, now_ms) == 0
+
+
+def violations(charges: Sequence[Charge], now_ms: int) -> list[tuple[str, int]]:
+    """The policies without room, and until when."""
+    return [
+        (quota.policy, quota.reset_ms)
+        for charge in charges
+        if not charge.has_room(now_ms)
+        for quota in charge.limit.quotas(charge.key, now_ms)
+        if quota.remaining == 0
+    ]
+
+
+def charge_all(charges: Sequence[Charge], now_ms: int) -> ProcessRefused | None:
+    """Charge all, which were found to have room; or none, when a table is full."""
+    done: list[Charge] = []
+    try:
+        for charge in charges:
+            charge.limit.table.reserve(charge.key, now_ms)
+            done.append(charge)
+    except LimiterFull:
+        for charge in done:
+            charge.limit.table.refund(charge.key, now_ms)
+        return ProcessRefused(ErrorKind.OVERLOADED, Reason.LIMITER_FULL)
+    return None
+
+
+def told(charges: Sequence[Charge], now_ms: int) -> tuple[Quota, ...]:
+    """What a caller may know: of each policy its tightest key, and hidden ones that refuse."""
+    tightest: dict[str, Quota] = {}
+    for charge in charges:
+        if not charge.limit.told and charge.has_room(now_ms):
+            continue
+        for quota in charge.limit.quotas(charge.key, now_ms):
+            if not charge.limit.told and quota.remaining:
+                continue
+            held = tightest.setdefault(quota.policy, quota)
+            if (quota.remaining, -quota.reset_ms) < (held.remaining, -held.reset_ms):
+                tightest[quota.policy] = quota
+    return tuple(tightest.values())
+
+
+def refused_by(
+    found: Sequence[tuple[str, int]], charges: Sequence[Charge], now_ms: int
+) -> ProcessRefused:
+    """The refusal by these violations; the slowest of them says when to ask again."""
+    return ProcessRefused(
+        ErrorKind.RATE_LIMITED,
+        Reason.PROCESS_LIMIT,
+        max(wait_ms for _, wait_ms in found),
+        violated=tuple(dict.fromkeys(policy for policy, _ in found)),
+        quotas=told(charges, now_ms),
+    )

@@ -1,0 +1,324 @@
+"""Handshake and init: what a process would be, and starting it.
+
+For each init, in this order:
+
+1. its fields, the type's plan, the contacts in normal form, a route that one of them can use,
+   the rules of countries and line types (``services/start_reading.py``),
+2. a provider that can be tried now: routes whose provider is down are passed over,
+3. every limit and guard is asked; if all agree, all are charged (``services/start_limits.py``),
+4. the store: process, first message and journal in one commit, or the first answer of its claim,
+5. what was charged for a start that did not come about is given back,
+6. what steps 1 to 3 declined may repeat an earlier call: then it is answered as that was, whatever
+   became of the settings, the providers and the limits meanwhile.
+
+A plan that turns out old is loaded again and everything is judged anew. Nothing is sent here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, TypeVar
+
+from otp_server.domain.audit import Actor
+from otp_server.domain.challenge_type import Channel
+from otp_server.domain.idempotency import parse_key
+from otp_server.domain.outcome import Reason
+from otp_server.domain.process_id import format_uuid, new_uuid
+from otp_server.domain.process_outcome import HandshakeAnswer, ProcessRefused, StartAnswer
+from otp_server.errors import ErrorKind, StoreUnavailable
+from otp_server.services.idempotency import claim_refused
+from otp_server.services.ports.processes import ID_MAX, ClaimRefusal, NewProcess, StalePlan, Started
+from otp_server.services.start_limits import Charged, SmsStart, Wish
+from otp_server.services.start_reading import (
+    Declined,
+    Handshake,
+    Start,
+    StartReader,
+    StartRules,
+)
+from otp_server.services.store_wait import store_wait
+from otp_server.telemetry import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from otp_server.clock import Clock
+    from otp_server.domain.challenge_type import Plan
+    from otp_server.domain.process_outcome import HandshakeOutcome, StartingOutcome
+    from otp_server.services.contacts import ContactVault
+    from otp_server.services.ports.processes import IdempotencyClaim, ProcessStore
+    from otp_server.services.ports.processes import StartOutcome as StoredStart
+    from otp_server.services.settings import PlanCache
+    from otp_server.services.start_limits import ProcessLimits
+    from otp_server.services.start_reading import Ready
+
+ROUNDS = 4
+"""How often an init is tried while its tenant's settings change under it."""
+_OPERATION = "init"
+_MS = 1000
+
+__all__ = ["Handshake", "Start", "StartRules", "StartService"]
+
+O = TypeVar("O")  # noqa: E741 - an outcome
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entered:
+    """A start that the limits let in; ``place`` is the one of its outcome."""
+
+    place: int
+    charged: Charged
+    made: NewProcess
+
+
+class _Unknown(Enum):
+    """The store did not answer in time: it may have done it, so nothing is given back."""
+
+    UNKNOWN = "unknown"
+
+
+class StartService:
+    """Starts processes."""
+
+    def __init__(
+        self,
+        store: ProcessStore,
+        *,
+        clock: Clock,
+        plans: PlanCache,
+        vault: ContactVault,
+        limits: ProcessLimits,
+        rules: StartRules,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._plans = plans
+        self._vault = vault
+        self._limits = limits
+        self._rules = rules
+        self._reader = StartReader(plans, rules)
+
+    async def restore(self) -> int:
+        """Charge the limits with the starts the store remembers; how many. Call once at start.
+
+        Raises StoreUnavailable, and LimiterFull (``ProcessLimits.restore``).
+        """
+        now_ms = self._clock.now_ms()
+        at_ms, after_id, count = now_ms - self._limits.longest_window_ms, ID_MAX, 0
+        while page := await self._store.starts_since(at_ms, after_id=after_id):
+            count += self._limits.restore(page, now_ms)
+            at_ms, after_id = page[-1].at_ms, page[-1].process_id
+        return count
+
+    async def handshake_many(self, asked: Sequence[Handshake]) -> list[HandshakeOutcome]:
+        """What an init would answer now, refusals by limits too; charges nothing.
+
+        Cancellation: nothing. Raises nothing of the store: its failures are outcomes.
+        """
+        outcomes: list[HandshakeOutcome | None] = [None] * len(asked)
+        ready, _ = await self._reader.read_many(asked, range(len(asked)), outcomes)
+        now_ms = self._clock.now_ms()
+        for i, item in ready:
+            wish = self._wish(asked[i], item, None)
+            foreseen = self._limits.foresee(wish, now_ms)
+            if isinstance(foreseen, ProcessRefused):
+                outcomes[i] = foreseen
+            else:
+                channel = item.plan.routes[item.route].channel
+                life_s = self._life_s(item.plan)
+                outcomes[i] = HandshakeAnswer(asked[i].type_name, channel, life_s, foreseen)
+        return _all(outcomes)
+
+    async def start_many(self, starts: Sequence[Start]) -> list[StartingOutcome]:
+        """Start each, in one store transaction for the whole batch in the usual case.
+
+        Cancellation: once an init is charged the rest runs to its end (``services/store_wait.py``),
+        so that a leaving client leaves no charge without a process. Raises nothing of the store:
+        its failures are outcomes; after one the process may exist where the store did not answer
+        at all, and a repetition with the same Idempotency-Key tells.
+        """
+        outcomes: list[StartingOutcome | None] = [None] * len(starts)
+        waiting: Sequence[int] = range(len(starts))
+        for _ in range(ROUNDS):
+            if not waiting:
+                break
+            ready, declined = await self._reader.read_many(starts, waiting, outcomes)
+            waiting = await self._start(starts, ready, declined, outcomes)
+        for i in waiting:
+            outcomes[i] = ProcessRefused(ErrorKind.UNAVAILABLE, Reason.SETTINGS_MOVED)
+        return _all(outcomes)
+
+    def _life_s(self, plan: Plan) -> int:
+        return min(plan.ttl, self._rules.ttl_max_s)
+
+    def _wish(self, asked: Handshake, item: Ready, uuid: bytes | None) -> Wish:
+        phone = item.contacts[Channel.SMS] if Channel.SMS in item.usable else None
+        return Wish(
+            hitter=asked.hitter,
+            type_id=item.plan.type_id,
+            indexes=[
+                self._vault.index(asked.tenant, channel, item.contacts[channel])
+                for channel in sorted(item.usable)
+            ],
+            sms=None if phone is None else SmsStart(uuid or b"", phone),
+        )
+
+    async def _start(
+        self,
+        starts: Sequence[Start],
+        ready: Sequence[tuple[int, Ready]],
+        declined: list[tuple[int, Declined]],
+        outcomes: list[StartingOutcome | None],
+    ) -> list[int]:
+        """Steps 3 to 6; gives those whose plan was old."""
+        entered = self._enter(starts, ready, declined, outcomes)
+        results = await self._ask_store([each.made for each in entered])
+        if entered:
+            self._rules.message_stored()
+        unavailable = ProcessRefused(ErrorKind.UNAVAILABLE, Reason.STORE)
+        again: list[int] = []
+        for each, result in zip(entered, results, strict=True):
+            if not (isinstance(result, _Unknown) or _is_new(result)):
+                self._limits.take_back(each.charged)
+            match result:
+                case StalePlan():
+                    start = starts[each.place]
+                    self._plans.forget(start.tenant, start.type_name)
+                    again.append(each.place)
+                case Started():
+                    outcomes[each.place] = self._started(result, each.charged)
+                case ClaimRefusal():
+                    outcomes[each.place] = claim_refused(result)
+                case _:
+                    outcomes[each.place] = unavailable
+        await self._recall(starts, declined, outcomes)  # nothing is owed to the limits any more
+        return again
+
+    async def _recall(
+        self,
+        starts: Sequence[Start],
+        declined: Sequence[tuple[int, Declined]],
+        outcomes: list[StartingOutcome | None],
+    ) -> None:
+        """Step 6; an outcome is left as it is where there was no earlier call."""
+        now_ms = self._clock.now_ms()
+        for i, item in declined:
+            start = starts[i]
+            if start.claim_key is None:
+                continue
+            claim = self._claim(start, self._indexes(start.tenant, item.contacts), now_ms)
+            if claim is None:
+                continue
+            try:
+                before = await self._store.recall_start(start.tenant, claim, now_ms)
+            except StoreUnavailable as error:
+                log.warning("a repeated init was not recalled", why=str(error))
+                continue
+            match before:
+                case Started():
+                    outcomes[i] = self._started(before, None)
+                case ClaimRefusal():
+                    outcomes[i] = claim_refused(before)
+
+    async def _ask_store(
+        self, made: Sequence[NewProcess]
+    ) -> Sequence[StoredStart | StoreUnavailable | _Unknown]:
+        """Step 4: what the store says to each, or that it did not do it, or said nothing."""
+        if not made:
+            return []
+        with store_wait():
+            try:
+                return await self._store.start_processes(made)
+            except StoreUnavailable as error:
+                log.warning("processes not started", count=len(made), why=str(error))
+                return [error] * len(made)
+        log.warning("processes perhaps not started", count=len(made))
+        return [_Unknown.UNKNOWN] * len(made)
+
+    def _enter(
+        self,
+        starts: Sequence[Start],
+        ready: Sequence[tuple[int, Ready]],
+        declined: list[tuple[int, Declined]],
+        outcomes: list[StartingOutcome | None],
+    ) -> list[_Entered]:
+        """Step 3, for all at one instant; those refused are declined too."""
+        now_ms = self._clock.now_ms()
+        entered: list[_Entered] = []
+        for i, item in ready:
+            uuid = new_uuid()
+            wish = self._wish(starts[i], item, uuid)
+            charged = self._limits.begin_start(wish, now_ms)
+            if isinstance(charged, ProcessRefused):
+                outcomes[i] = charged
+                declined.append((i, Declined(charged, item.contacts)))
+            else:
+                made = self._process(starts[i], item, uuid, wish, now_ms)
+                entered.append(_Entered(i, charged, made))
+        return entered
+
+    def _process(
+        self, start: Start, item: Ready, uuid: bytes, wish: Wish, now_ms: int
+    ) -> NewProcess:
+        plan = item.plan
+        sealed = {
+            channel: self._vault.seal(start.tenant, channel, contact)
+            for channel, contact in item.contacts.items()
+        }
+        return NewProcess(
+            uuid=uuid,
+            tenant=start.tenant,
+            plan=plan,
+            settings_version=item.version,
+            phone=sealed.get(Channel.SMS),
+            email=sealed.get(Channel.EMAIL),
+            counted_indexes=tuple(wish.indexes),
+            entities=tuple(dict.fromkeys(start.entities)),
+            route=item.route,
+            key_id=self._rules.key_id,
+            created_at_ms=now_ms,
+            expires_at_ms=now_ms + self._life_s(plan) * _MS,
+            actor=Actor(f"client:{start.client_id}", start.address),
+            claim=self._claim(start, {c: contact.index for c, contact in sealed.items()}, now_ms),
+        )
+
+    def _claim(
+        self, start: Start, indexes: Mapping[Channel, bytes], now_ms: int
+    ) -> IdempotencyClaim | None:
+        key = None if start.claim_key is None else parse_key(start.claim_key)
+        if key is None:
+            return None
+        asked = [start.type_name.encode()]
+        asked += [indexes.get(channel, b"") for channel in Channel]
+        for entity in dict.fromkeys(start.entities):
+            asked += [entity.type.encode(), entity.id.encode()]
+        return self._rules.claims.claim(start.client_id, _OPERATION, key, now_ms, asked=asked)
+
+    def _indexes(self, tenant: str, contacts: Mapping[Channel, str]) -> dict[Channel, bytes]:
+        return {
+            channel: self._vault.index(tenant, channel, contact)
+            for channel, contact in contacts.items()
+        }
+
+    def _started(self, result: Started, charged: Charged | None) -> StartAnswer:
+        now_ms = self._clock.now_ms()
+        return StartAnswer(
+            uuid=format_uuid(result.uuid),
+            channel=result.plan.routes[result.route].channel,
+            replayed=result.replayed,
+            quotas=() if charged is None else self._limits.quotas(charged, now_ms),
+        )
+
+
+def _is_new(result: object) -> bool:
+    return isinstance(result, Started) and not result.replayed
+
+
+def _all(outcomes: Sequence[O | None]) -> list[O]:
+    done = [outcome for outcome in outcomes if outcome is not None]
+    if len(done) != len(outcomes):
+        raise AssertionError("a request was left without an answer")
+    return done

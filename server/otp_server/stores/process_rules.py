@@ -1,0 +1,317 @@
+"""What every store says of processes alike: refusals, routes left, claims, audit lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from otp_server.domain.audit import Actor, AuditEntry
+from otp_server.domain.budget import (
+    CLAIM_PATIENCE_MS,
+    FAILURES_MAX,
+    OUTBOX_MARGIN_MS,
+    ROUTE_WAIT_MS,
+    wait_after_ms,
+)
+from otp_server.domain.challenge_type import Channel
+from otp_server.domain.process import FailureReason, ProcessStatus, RouteStatus
+from otp_server.services.ports.delivery import SendProblem
+from otp_server.services.ports.outbox import DeliveryReport, LeasedMessage, MessageState
+from otp_server.services.ports.processes import (
+    AttemptRefusal,
+    AttemptReplayed,
+    AttemptWait,
+    ClaimRefusal,
+    Counted,
+    Settled,
+    Started,
+)
+
+if TYPE_CHECKING:
+    from otp_server.domain.challenge_type import Plan
+    from otp_server.domain.process import Process, SealedContact
+    from otp_server.services.ports.processes import (
+        CountOutcome,
+        NewAttempt,
+        NewProcess,
+        Verdict,
+    )
+
+# Processes.
+
+SERVER = Actor("server")
+
+_ENDED = {
+    FailureReason.EXHAUSTED: AttemptRefusal.EXHAUSTED,
+    FailureReason.SUPERSEDED: AttemptRefusal.SUPERSEDED,
+    FailureReason.UNDELIVERABLE: AttemptRefusal.UNDELIVERABLE,
+}
+
+
+def is_open_at(process: Process, at_ms: int) -> bool:
+    """Whether a code of it may be accepted at ``at_ms``."""
+    return process.status_at(at_ms).is_open
+
+
+def refusal_of(process: Process, at_ms: int, *, counted: bool) -> AttemptRefusal | None:
+    """Why an attempt at ``at_ms`` must not be compared; None: as far as the process goes, it may.
+
+    An attempt that is ``counted`` already may be the last one allowed.
+    """
+    status = process.status_at(at_ms)
+    if status is ProcessStatus.ACCEPTED:
+        return AttemptRefusal.ACCEPTED
+    if status is ProcessStatus.EXPIRED or (status.is_open and process.is_of_the_future(at_ms)):
+        return AttemptRefusal.EXPIRED
+    if process.failure is not None:
+        return _ENDED[process.failure]
+    used_up = are_attempts_used_up(process) and not counted
+    return AttemptRefusal.EXHAUSTED if used_up else None
+
+
+def budget_refusal(
+    failures: int, last_at_ms: int, at_ms: int
+) -> AttemptRefusal | AttemptWait | None:
+    """Why a contact with so many failures, the last of them then, may not be tried at ``at_ms``."""
+    if failures >= FAILURES_MAX:
+        return AttemptRefusal.LOCKED
+    wait_ms = wait_after_ms(failures)
+    left_ms = last_at_ms + wait_ms - at_ms
+    return AttemptWait(left_ms) if wait_ms and left_ms > 0 else None
+
+
+def are_attempts_used_up(process: Process) -> bool:
+    """Whether the process has had all the attempts its plan allows."""
+    return process.attempts >= process.plan.max_attempts
+
+
+def is_route_used_up(process: Process) -> bool:
+    """Whether the current route has had all the attempts it allows."""
+    return process.route_attempts >= process.plan.routes[process.route].attempts
+
+
+def route_contact(process: Process) -> SealedContact:
+    """The contact of the current route; there is one, or the route was never taken."""
+    channel = process.plan.routes[process.route].channel
+    contact = process.phone if channel is Channel.SMS else process.email
+    if contact is None:
+        raise AssertionError(f"process {process.id} has no contact for its route")
+    return contact
+
+
+def first_contact(item: NewProcess) -> SealedContact:
+    """The contact of a new process's first route.
+
+    Raises:
+        ValueError: it brings none, or counted what is not its own: a bug of the caller.
+    """
+    channel = item.plan.routes[item.route].channel
+    contact = item.phone if channel is Channel.SMS else item.email
+    if contact is None:
+        raise ValueError(f"the process has no contact for its route {item.route}")
+    own = {known.index for known in (item.phone, item.email) if known is not None}
+    if not own.issuperset(item.counted_indexes):
+        raise ValueError("the limits were charged for a contact that is not of the process")
+    return contact
+
+
+def next_route(process: Process, at_ms: int, usable: frozenset[Channel]) -> int | None:
+    """The route after the current one over such a channel; None: none, or no time to use it."""
+    if process.expires_at_ms - at_ms <= OUTBOX_MARGIN_MS:
+        return None
+    return process.plan.next_route(process.route, channels_of(process) & usable)
+
+
+def is_to_move_on(process: Process, at_ms: int, usable: frozenset[Channel]) -> bool:
+    """Whether the current route gives no more attempts, and there is a next one (18)."""
+    return is_route_used_up(process) and next_route(process, at_ms, usable) is not None
+
+
+def moved(process: Process, route: int, at_ms: int) -> Process:
+    """The process on its next route: what was sent before is void."""
+    return replace(
+        process,
+        generation=process.generation + 1,
+        route=route,
+        route_status=RouteStatus.NEW,
+        route_attempts=0,
+        updated_at_ms=at_ms,
+    )
+
+
+def leaves(plan: Plan, route: int, channels: frozenset[Channel]) -> bool:
+    """Whether a process on a route has a later one over another channel it has a contact for."""
+    return plan.next_route(route, channels - {plan.routes[route].channel}) is not None
+
+
+def channels_of(process: Process | NewProcess) -> frozenset[Channel]:
+    """The channels the process has a contact for."""
+    contacts = ((Channel.SMS, process.phone), (Channel.EMAIL, process.email))
+    return frozenset(channel for channel, contact in contacts if contact is not None)
+
+
+# Attempts and claims.
+
+ROUTE_WAIT = AttemptWait(ROUTE_WAIT_MS, route=True)
+"""To an attempt on a route whose last ones are being compared: none of the route is left, and the
+next route's code is made only if none of them is right."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakenClaim:
+    """A claim as stored. ``route`` is of a start; the rest after it is of an attempt."""
+
+    fingerprint: bytes
+    uuid: bytes
+    route: int = 0
+    generation: int = 0
+    attempt: int = 0
+    counted_at_ms: int = 0
+    accepted: bool | None = None
+
+
+def claim_says(taken: TakenClaim, item: NewAttempt) -> ClaimRefusal | AttemptReplayed | None:
+    """What a claim taken before answers; None: its attempt was counted, and left alone since."""
+    if item.claim is None or taken.fingerprint != item.claim.fingerprint or taken.uuid != item.uuid:
+        return ClaimRefusal.MISMATCH
+    if taken.accepted is not None:
+        return AttemptReplayed(taken.accepted)
+    if item.at_ms < taken.counted_at_ms + CLAIM_PATIENCE_MS:
+        return ClaimRefusal.IN_FLIGHT
+    return None
+
+
+def settled_before(verdict: Verdict, *, accepted: bool) -> Settled:
+    """What became of an attempt that was settled already, with this answer."""
+    if accepted:
+        return Settled.ACCEPTED
+    return Settled.LATE if verdict.right else Settled.WRONG
+
+
+def counted(process: Process, generation: int, attempt: int, *, resumed: bool = False) -> Counted:
+    """An attempt of the process."""
+    return Counted(
+        process_id=process.id,
+        uuid=process.uuid,
+        tenant=process.tenant,
+        plan=process.plan,
+        key_id=process.key_id,
+        generation=generation,
+        attempt=attempt,
+        resumed=resumed,
+    )
+
+
+# Messages.
+
+
+def leased(process: Process, message_id: int, lease: bytes, tries: int) -> LeasedMessage:
+    """A message of the process's current generation."""
+    return LeasedMessage(
+        message_id=message_id,
+        lease=lease,
+        tries=tries,
+        uuid=process.uuid,
+        tenant=process.tenant,
+        plan=process.plan,
+        route=process.route,
+        generation=process.generation,
+        key_id=process.key_id,
+        contact=route_contact(process),
+        created_at_ms=process.created_at_ms,
+        expires_at_ms=process.expires_at_ms,
+        channels=channels_of(process),
+    )
+
+
+def lost(message_id: int, lease: bytes, now_ms: int) -> DeliveryReport:
+    """The report of a lease that ran out: its worker is gone, and nobody knows what it did."""
+    return DeliveryReport(
+        message_id=message_id,
+        lease=lease,
+        state=MessageState.UNCERTAIN,
+        at_ms=now_ms,
+        provider="",
+        problem=SendProblem.UNKNOWN.value,
+    )
+
+
+def left(message_id: int, provider: str, now_ms: int) -> DeliveryReport:
+    """The report of a queued message whose process goes elsewhere: its provider is down."""
+    return DeliveryReport(
+        message_id=message_id,
+        lease=b"",
+        state=MessageState.FAILED,
+        at_ms=now_ms,
+        provider=provider,
+        problem=SendProblem.PROVIDER_DOWN.value,
+    )
+
+
+def require_reportable(report: DeliveryReport) -> None:
+    """Raises ValueError for a state that is no report's: a bug of the caller."""
+    if report.state in (MessageState.LEASED, MessageState.VOID):
+        raise ValueError(f"no delivery ends as {report.state.value}")
+
+
+# The audit trail.
+
+
+def spelled(uuid: bytes) -> str:
+    """A process's uuid as the audit trail names it."""
+    text = uuid.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def line(
+    process: tuple[str, bytes], action: str, outcome: str, actor: Actor, at_ms: int
+) -> AuditEntry:
+    """The audit line of something that happened to the process of a tenant and uuid."""
+    tenant, uuid = process
+    return AuditEntry(
+        at_ms=at_ms,
+        tenant=tenant,
+        actor=actor.name,
+        address=actor.address or "",
+        action=action,
+        subject=spelled(uuid),
+        outcome=outcome,
+    )
+
+
+def start_word(claimed: Started | ClaimRefusal) -> str:
+    """How the trail calls a start that a claim answered."""
+    return "replayed" if isinstance(claimed, Started) else claimed.value
+
+
+def attempt_word(outcome: CountOutcome) -> str:
+    """How the trail calls what became of the wish to count an attempt."""
+    match outcome:
+        case Counted():
+            return "resumed" if outcome.resumed else "counted"
+        case AttemptWait():
+            return "route_wait" if outcome.route else "wait"
+        case AttemptReplayed():
+            return "replayed"
+        case _:
+            return outcome.value
+
+
+def delivery_line(process: tuple[str, bytes], report: DeliveryReport) -> AuditEntry:
+    """The audit line of a message's report, with its reason."""
+    outcome = report.state.value + (f":{report.problem}" if report.problem else "")
+    actor = Actor(f"provider:{report.provider}") if report.provider else SERVER
+    return line(process, "otp.deliver", outcome, actor, report.at_ms)
+
+
+def forgiven(tenant: str, index: bytes, actor: Actor, at_ms: int) -> AuditEntry:
+    """The audit line of a contact's failures forgotten; it is named by its keyed index."""
+    return AuditEntry(
+        at_ms=at_ms,
+        tenant=tenant,
+        actor=actor.name,
+        address=actor.address or "",
+        action="contact.forgive",
+        subject=f"contact:{index.hex()}",
+        outcome="done",
+    )

@@ -1,0 +1,122 @@
+"""The development outbox: whole lines, for its owner alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import trio
+
+from otp_server.delivery.outbox_file import OutboxFileSender
+from otp_server.domain.challenge_type import Channel
+from otp_server.services.ports.delivery import Message, NotSent, SendProblem, Sent
+
+MESSAGE = Message(
+    id="1-1",
+    process="00000000-0000-0000-0000-000000000001",
+    channel=Channel.SMS,
+    to="+420600000001",
+    subject="",
+    text="Kód 123456\nJe váš.",
+    html=None,
+    expires_at_ms=0,
+)
+
+
+def lines(path: Path) -> list[dict[str, str]]:
+    data = path.read_bytes()
+    assert data.endswith(b"\n")
+    return [json.loads(line) for line in data.splitlines()]
+
+
+async def test_one_line_a_message_with_the_fields_people_look_for(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.jsonl"
+    assert await OutboxFileSender(path).send(MESSAGE) == Sent()
+    assert lines(path) == [
+        {
+            "channel": "sms",
+            "to": "+420600000001",
+            "subject": "",
+            "text": "Kód 123456\nJe váš.",
+            "process": "00000000-0000-0000-0000-000000000001",
+        }
+    ]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_parallel_writers_do_not_mix_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.jsonl"
+    senders = [OutboxFileSender(path), OutboxFileSender(path)]
+    async with trio.open_nursery() as nursery:
+        for n in range(200):
+            text = f"{n}:" + "x" * (n * 37)
+            nursery.start_soon(senders[n % 2].send, replace(MESSAGE, text=text))
+    assert sorted(int(line["text"].split(":")[0]) for line in lines(path)) == [*range(200)]
+
+
+async def test_a_torn_last_line_is_taken_away(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.jsonl"
+    path.write_bytes(b'{"whole": 1}\n{"torn": ' + b"x" * 200_000)
+    await OutboxFileSender(path).send(MESSAGE)
+    assert [*lines(path)[0]] == ["whole"]
+    assert len(lines(path)) == 2
+    path.write_bytes(b"only torn")
+    await OutboxFileSender(path).send(MESSAGE)
+    assert len(lines(path)) == 1
+
+
+async def test_an_outbox_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.jsonl"
+    path.touch(mode=0o644)
+    path.chmod(0o644)
+    await OutboxFileSender(path).send(MESSAGE)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    (tmp_path / "outbox.jsonl").symlink_to(target)
+    outcome = await OutboxFileSender(tmp_path / "outbox.jsonl").send(MESSAGE)
+    assert isinstance(outcome, NotSent)
+    assert not target.exists()
+
+
+async def test_a_folder_that_is_gone_is_worth_another_try(tmp_path: Path) -> None:
+    sender = OutboxFileSender(tmp_path / "gone" / "outbox.jsonl")
+    assert await sender.send(MESSAGE) == NotSent(SendProblem.UNREACHABLE, 1000)
+
+
+_FULL_DISK = """
+import signal, sys
+from pathlib import Path
+from otp_server.delivery.outbox_file import append_line
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+try:
+    append_line(Path(sys.argv[1]), b"y" * 900 + b"\\n")
+except OSError as error:
+    sys.exit(7)
+"""
+
+
+def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.jsonl"
+    path.write_bytes(b"x" * 500 + b"\n")
+
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL_DISK, str(path)],
+        preexec_fn=small_files,
+        env=dict(os.environ),
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 7
+    assert path.read_bytes() == b"x" * 500 + b"\n"
