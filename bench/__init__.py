@@ -5,6 +5,8 @@ suite/       the orchestrator: servers, rounds, scenarios, budgets, report
 echo_face    our device transports without the OTP service: a fixed answer to each frame
 harness      our whole server with a timer beside it
 devices      registers many devices in one go
+rest_installation   an API client and processes with their codes, for the REST scenarios
+rest_harness        the server under those, with a planted regression on demand
 peers/       other servers that answer the same bytes
 loadgen/     the load generator (Rust)
 floor/       the floor: two system calls a message (Rust)

@@ -43,8 +43,8 @@ BUDGETS = servers.ROOT / "bench" / "budgets.toml"
 _EXIT_TERMINATED = 143
 _WIDTH = 120
 """Of tables in files and in CI."""
-_GATE_SCENARIOS = ("rr", "otp", "timer")
-_QUICK_SCENARIOS = ("rr", "otp", "timer", "idle", "storm", "slow")
+_GATE_SCENARIOS = ("rr", "otp", "timer", "rest")
+_QUICK_SCENARIOS = ("rr", "otp", "timer", "idle", "storm", "slow", "rest")
 
 PRESETS = {
     "full": Settings(Plan(5, 3), seconds=3.0, warmup_s=1.0),

@@ -7,6 +7,7 @@ loadgen       drives the load generator
 figures       medians, best rounds, ratios: pure
 rounds        interleaved rounds; disturbed ones repeated
 scenarios     what is measured
+rest          the REST scenarios; rest_requests: what they ask
 budgets       budgets.toml against what was measured: pure
 report        one self-contained HTML page: pure
 instructions  the Rust core's operations, counted by callgrind

@@ -91,9 +91,14 @@ class Running:
 
 
 def start(
-    name: str, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    name: str,
+    command: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    face: str = "device",
 ) -> Running:
-    """Start a server and wait until it listens.
+    """Start a server and wait until it listens; of a whole one the port of that face is kept.
 
     NotHereError with its reason when it ends with status 3, BenchError when it does not start.
     """
@@ -111,15 +116,15 @@ def start(
     threading.Thread(target=_pump, args=(process.stdout, lines), daemon=True).start()
     running = Running(name, process, 0, lines, log)
     try:
-        running.port = _listening(running)
+        running.port = _listening(running, face)
     except BaseException:
         running.stop()
         raise
     return running
 
 
-def _listening(running: Running) -> int:
-    """The device port, once the server said all it says at its start."""
+def _listening(running: Running, face: str) -> int:
+    """The face's port, once the server said all it says at its start."""
     port = 0
     while True:
         try:
@@ -129,7 +134,7 @@ def _listening(running: Running) -> int:
         words = dict(word.split("=", 1) for word in line.split()[1:] if "=" in word)
         if "port" in words:
             return int(words["port"])
-        if words.get("face") == "device":
+        if words.get("face") == face:
             port = int(words["url"].split(":")[2].partition("/")[0])
         if line == "ready":
             return port

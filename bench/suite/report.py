@@ -29,6 +29,8 @@ _COLOURS = {
     "websockets-trio": "#5fa8d3",
     "picows": "#3a8a4d",
     "gorilla": "#7b4fa3",
+    "rest": "#c8102e",
+    "quart-bare": "#3569b2",
 }
 _OTHER_COLOUR = "#444444"
 _TICKS = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999)

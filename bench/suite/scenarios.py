@@ -11,6 +11,7 @@ storm           every connection dropped and back, tokens checked; 64 establishe
 slow-none       64 active devices
 slow            the same beside peers that never read, until the server has cut all of these
 churn           100 000 connections come and go: memory before and after
+rest            OTP processes over HTTP (``rest``)
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from bench.suite.figures import Quantity, Record, middle
 from bench.suite.loadgen import Answer, Load, begin, measures, run
 from bench.suite.machine import kernel_bytes, open_descriptors, pss_bytes, settle
 from bench.suite.processes import BenchError, NotHereError, Running
+from bench.suite.rest import rest
 from bench.suite.rounds import Ledger, Plan, Started, interleave
 from bench.suite.servers import ANSWER_BYTES, PEERS, TRANSPORTS, Workplace
 
@@ -421,4 +423,5 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "storm": storm,
     "slow": slow,
     "churn": churn,
+    "rest": rest,
 }

@@ -11,6 +11,7 @@
 //! | [`connection`] | one connection: upgrade, frames, what it waits for                      |
 //! | [`engine`]     | all connections on one epoll set; gives notices                         |
 //! | [`modes`]      | what is done with them: closed, open, storm, idle, slow                 |
+//! | [`http`]       | HTTP/1.1 load, a command line of its own                                |
 //!
 //! `modes` drive `engine`, `engine` owns `connection`s; the rest are leaves.
 
@@ -19,6 +20,7 @@ pub mod connection;
 pub mod engine;
 pub mod figures;
 pub mod frames;
+pub mod http;
 pub mod machine;
 pub mod modes;
 pub mod options;

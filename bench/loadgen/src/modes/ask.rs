@@ -20,21 +20,22 @@ const OWED: Duration = Duration::from_secs(11);
 const SPIN_NS: u64 = 1_500_000;
 
 /// What was counted.
-struct Tally {
-    window: (u64, u64),
-    asked: u64,
-    answers: u64,
+pub(crate) struct Tally {
+    /// The nanoseconds in which answers count.
+    pub(crate) window: (u64, u64),
+    pub(crate) asked: u64,
+    pub(crate) answers: u64,
     lost: u64,
     silent: u64,
-    latencies: Latencies,
-    late: Latencies,
+    pub(crate) latencies: Latencies,
+    pub(crate) late: Latencies,
 }
 
 impl Tally {
-    fn new(engine: &Engine, options: &Options) -> Result<Self, String> {
-        let begins = engine.now_ns() + nanoseconds(options.warmup);
+    pub(crate) fn new(now_ns: u64, warmup: Duration, duration: Duration) -> Result<Self, String> {
+        let begins = now_ns + nanoseconds(warmup);
         Ok(Self {
-            window: (begins, begins + nanoseconds(options.duration)),
+            window: (begins, begins + nanoseconds(duration)),
             asked: 0,
             answers: 0,
             lost: 0,
@@ -44,7 +45,7 @@ impl Tally {
         })
     }
 
-    fn answered(&mut self, asked_ns: u64, now_ns: u64) {
+    pub(crate) fn answered(&mut self, asked_ns: u64, now_ns: u64) {
         if (self.window.0..self.window.1).contains(&now_ns) {
             self.answers += 1;
             self.latencies.record(now_ns.saturating_sub(asked_ns));
@@ -62,20 +63,25 @@ fn nanoseconds(span: Duration) -> u64 {
 }
 
 /// CPU times at both ends of the window.
-struct Meter {
+pub(crate) struct Meter {
     begun: Option<CpuTimes>,
-    used: Option<CpuTimes>,
+    pub(crate) used: Option<CpuTimes>,
 }
 
 impl Meter {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             begun: None,
             used: None,
         }
     }
 
-    fn look(&mut self, now_ns: u64, window: (u64, u64), watched: &[u32]) -> Result<(), String> {
+    pub(crate) fn look(
+        &mut self,
+        now_ns: u64,
+        window: (u64, u64),
+        watched: &[u32],
+    ) -> Result<(), String> {
         match self.begun {
             None if now_ns >= window.0 => {
                 self.begun = Some(CpuTimes::now(watched)?);
@@ -98,7 +104,8 @@ impl Meter {
 pub fn closed(options: &Options) -> Result<Value, String> {
     let mut engine = Engine::new(options, true)?;
     let arrival = connect_all_or_fail(&mut engine, options)?;
-    let (mut tally, mut meter) = (Tally::new(&engine, options)?, Meter::new());
+    let mut tally = Tally::new(engine.now_ns(), options.warmup, options.duration)?;
+    let mut meter = Meter::new();
     for index in 0..engine.len() {
         let now_ns = engine.now_ns();
         tally.asked += u64::from(engine.ask(index, now_ns));
@@ -140,7 +147,8 @@ pub fn closed(options: &Options) -> Result<Value, String> {
 pub fn open(options: &Options) -> Result<Value, String> {
     let mut engine = Engine::new(options, true)?;
     let arrival = connect_all_or_fail(&mut engine, options)?;
-    let (mut tally, mut meter) = (Tally::new(&engine, options)?, Meter::new());
+    let mut tally = Tally::new(engine.now_ns(), options.warmup, options.duration)?;
+    let mut meter = Meter::new();
     let mut schedule = Schedule::new(engine.now_ns(), options.rate, engine.len())?;
     let last_ns = tally.window.1 + nanoseconds(OWED);
     loop {

@@ -57,7 +57,7 @@ impl Arrival {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are small")]
-fn rate(count: usize, seconds: f64) -> f64 {
+pub(crate) fn rate(count: usize, seconds: f64) -> f64 {
     if seconds > 0.0 {
         count as f64 / seconds
     } else {
