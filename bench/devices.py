@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from otp_server.config import load_config
-from otp_server.registry import open_registry
+from otp_server.registry import open_installation
 from otp_server.telemetry import configure_logging
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ async def register(config: Config, count: int) -> list[str]:
     """Add ``count`` devices; their tokens."""
     tokens: list[str] = []
     left = iter(range(count))
-    async with open_registry(config) as devices, trio.open_nursery() as nursery:
+    async with open_installation(config) as installation, trio.open_nursery() as nursery:
+        devices = installation.devices
         for _ in range(min(_TASKS, count)):
             nursery.start_soon(_add_some, devices, left, tokens)
     return tokens

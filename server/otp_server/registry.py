@@ -80,10 +80,3 @@ async def open_installation(config: Config) -> AsyncIterator[Installation]:
     finally:
         with trio.CancelScope(shield=True):
             await store.aclose()
-
-
-@asynccontextmanager
-async def open_registry(config: Config) -> AsyncIterator[DeviceService]:
-    """The installation's devices alone; raises as :func:`open_installation`."""
-    async with open_installation(config) as installation:
-        yield installation.devices

@@ -14,7 +14,7 @@ import trio
 from trio_websocket import wrap_client_stream
 
 from otp_server.config import load_config
-from otp_server.registry import open_registry
+from otp_server.registry import open_installation
 from otp_server.simulator.device import Answer, SimulatedDevice
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ def register(config: Path, count: int) -> Registered:
 async def register_in_trio(config: Path, count: int) -> Registered:
     """The same, for a test that is in Trio already."""
     loaded = load_config(config, {})
-    async with open_registry(loaded) as service:
+    async with open_installation(loaded) as installation:
+        service = installation.devices
         added = [await service.add(f"device-{n:03}", "") for n in range(count)]
         _, org_key = await service.add_organisation("an app")
     return Registered(

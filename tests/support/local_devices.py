@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from otp_server.config import load_config
-from otp_server.registry import open_registry
+from otp_server.registry import open_installation
 
 if TYPE_CHECKING:
     from tests.support.server_process import ServerProcess
@@ -25,6 +25,7 @@ def add_devices(server: ServerProcess, count: int) -> list[LocalDevice]:
 
 
 async def _add(server: ServerProcess, count: int) -> list[LocalDevice]:
-    async with open_registry(load_config(server.config, {})) as devices:
+    async with open_installation(load_config(server.config, {})) as installation:
+        devices = installation.devices
         added = [await devices.add(None, "test") for _ in range(count)]
     return [LocalDevice(d.device_id, token, d.device_key) for d, token in added]
