@@ -13,14 +13,13 @@ import ssl
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import apsw
 import httpx2
 import pytest
 
 from tests.support.certificates import make_certificate
+from tests.support.database_lock import locked
 from tests.support.local_devices import add_devices
 from tests.support.observe import metric, wait_until
 from tests.support.raw_websocket import (
@@ -173,7 +172,7 @@ def test_drain_gives_the_answers_owed(tmp_path: Path) -> None:
         [device] = add_devices(patient, 1)
         asked = 'otp_device_frames_total{kind="otp_request"}'
         with connect(patient.device_url, device.token) as raw:
-            with locked(patient):
+            with locked(patient.data_dir / "otp.db"):
                 raw.send_raw(4 * encode_ws_frame(OTP_REQUEST))
                 wait_until(lambda: metric(patient.ops_url, asked) == 4, 3, "requests received")
                 begin_drain(patient)
@@ -183,18 +182,6 @@ def test_drain_gives_the_answers_owed(tmp_path: Path) -> None:
         assert wait_exit(patient, 30) == 0
     finally:
         kill(patient)
-
-
-@contextmanager
-def locked(server: ServerProcess) -> Iterator[None]:
-    """Nobody else can write to the server's database."""
-    connection = apsw.Connection(str(server.data_dir / "otp.db"))
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-        connection.execute("ROLLBACK")
-    finally:
-        connection.close()
 
 
 def test_drain_answers_the_http_request_in_flight(fresh: ServerProcess) -> None:

@@ -15,6 +15,7 @@ import trio
 from otp_server.app import services as composition
 from otp_server.core import Keyring
 from tests.support.clients import App, ask, connect, open_app, register, register_in_trio
+from tests.support.database_lock import locked
 from tests.support.fault_vfs import FaultyDisk, faulty_disk
 from tests.support.served import captured_logs, serve
 from tests.support.server_process import UNLIMITED_CONFIRMS, ServerProcess
@@ -206,9 +207,7 @@ def test_a_database_locked_by_another_process(server: ServerProcess) -> None:
     async def scenario() -> None:
         async with outside(server, token) as out:
             code = await out.code()
-            connection = apsw.Connection(str(server.data_dir / "otp.db"))
-            with closing(connection):
-                connection.execute("BEGIN IMMEDIATE")
+            with locked(server.data_dir / "otp.db"):
                 begun = trio.current_time()
                 assert (await ask(out.device)).error in {"unavailable", "timeout"}
                 assert trio.current_time() - begun < PROMISED_S
@@ -223,7 +222,6 @@ def test_a_database_locked_by_another_process(server: ServerProcess) -> None:
                     nursery.start_soon(refused)
                     nursery.start_soon(not_ready)
                     await out.assert_live()
-                connection.execute("ROLLBACK")
             await out.assert_working(code)
 
     trio.run(scenario)

@@ -204,6 +204,7 @@ async def test_a_lock_of_another_process_refuses_writes_only(
         """
         import apsw
         other = apsw.Connection(str(path))
+        other.set_busy_timeout(10_000)
         other.execute("BEGIN IMMEDIATE")
         print("locked", flush=True)
         sys.stdin.readline()
