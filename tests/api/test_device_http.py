@@ -29,13 +29,13 @@ PROBLEM = "application/problem+json"
 class Site:
     """The application over a world, and an organisation."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, answer_s: float = 60) -> None:
         self.world = world
         web = WebOptions(1024, parse_networks(["127.0.0.0/8"]))
         self.draining = False
         self.app = make_app("test", web, world.metrics, draining=lambda: self.draining)
         device = DeviceHttp(
-            DeviceHttpOptions(web, 6, 10, answer_s=0.5),
+            DeviceHttpOptions(web, 6, 10, answer_s=answer_s),
             issue=world.issue,
             confirm=world.confirm,
             devices=world.devices,
@@ -365,7 +365,7 @@ async def test_start_otp_is_limited_with_the_frames(tmp_path: Path) -> None:
 
 
 async def test_start_otp_of_a_stalled_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    site = Site(World())
+    site = Site(World(), answer_s=0.5)
     _, token = await site.world.devices.add(None, "")
 
     async def stall(_batch: object) -> None:
@@ -378,7 +378,7 @@ async def test_start_otp_of_a_stalled_store(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_a_store_that_does_not_read_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    site = Site(World())
+    site = Site(World(), answer_s=0.5)
     device, token = await site.world.devices.add(None, "")
     _, site.org_key = await site.world.devices.add_organisation("Acme")
     api = site.world.tokens.issue(device, TokenType.API)
