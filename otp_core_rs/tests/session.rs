@@ -175,7 +175,7 @@ fn an_idle_connection_holds_nothing() {
     peer.flush(0);
     assert_eq!(peer.session.statistics().held_bytes, 0);
     assert!(
-        size_of::<Session>() <= 176,
+        size_of::<Session>() <= 80,
         "a budget: {}",
         size_of::<Session>()
     );
@@ -278,9 +278,10 @@ fn pings_go_out_and_two_misses_close() {
 #[test]
 fn a_flood_is_closed_and_a_steady_stream_is_not() {
     let filler = frame(0x82, &[&[7, 103, 0][..], &[0; 100]].concat());
+    let cost = filler.len() + 3 * 32; // read, WebSocket frame and frame
     let mut peer = Peer::open();
     for second in 0..100 {
-        for _ in 0..8192 / filler.len() {
+        for _ in 0..8192 / cost {
             peer.feed(&filler, usize::MAX, second * 1_000);
         }
     }
@@ -290,7 +291,58 @@ fn a_flood_is_closed_and_a_steady_stream_is_not() {
         peer.feed(&filler, usize::MAX, 100_000);
     }
     assert_eq!(peer.out, close(1008, "flooded"));
-    assert!(peer.events.len() <= 1 + 65_536 / filler.len());
+    assert!(peer.events.len() <= 1 + 65_536 / cost);
+}
+
+#[test]
+fn small_things_cost_more_than_their_bytes() {
+    let rows = [
+        (frame(0x82, OTP_REQUEST), 3), // read, WebSocket frame, frame
+        (frame(0x82, &OTP_REQUEST.repeat(20)), 22),
+        (frame(0x8a, b""), 2),
+        (frame(0x02, b""), 2),
+    ];
+    for (message, items) in rows {
+        let mut peer = Peer::open();
+        peer.options.message.fragments_max = u32::MAX;
+        let begin = message[0] & 0x0f;
+        let continued = frame(0, b"");
+        let cost = message.len() + items * 32;
+        let head = HEAD.len() + 32;
+        let affordable = (65_536 - head) / cost;
+        for n in 0..affordable {
+            let fragment = n > 0 && message == frame(0x02, b"");
+            peer.feed(if fragment { &continued } else { &message }, usize::MAX, 0);
+            assert!(peer.out.is_empty(), "{begin}: {n} of {affordable}");
+        }
+        peer.feed(
+            if begin == 2 && items == 2 {
+                &continued
+            } else {
+                &message
+            },
+            usize::MAX,
+            0,
+        );
+        assert_eq!(peer.out, close(1008, "flooded"), "{begin}");
+        assert_eq!(
+            peer.events.last(),
+            Some(&Event::Closed(Ending::Core(Kind::Flooded)))
+        );
+        // What could not be paid for was not heard.
+        assert_eq!(peer.events.len(), 1 + affordable * (items - 2));
+    }
+}
+
+#[test]
+fn bytes_one_by_one_cost_a_read_each() {
+    let filler = frame(0x82, &[&[7, 103, 0][..], &[0; 100]].concat());
+    let cost = filler.len() * 33 + 2 * 32;
+    let mut peer = Peer::open();
+    for _ in 0..=65_536 / cost {
+        peer.feed(&filler, 1, 0);
+    }
+    assert_eq!(peer.out, close(1008, "flooded"));
 }
 
 #[test]

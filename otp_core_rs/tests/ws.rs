@@ -40,7 +40,9 @@ fn read(stream: &[u8], size: usize) -> (Vec<String>, Option<Fault>) {
             match connection.next_piece(&mut data, &RULES) {
                 Ok(None) => break,
                 Err(fault) => return (words, Some(fault)),
-                Ok(Some(Piece::Data { text, payload, end })) => {
+                Ok(Some(Piece::Data {
+                    text, payload, end, ..
+                })) => {
                     message.extend_from_slice(payload);
                     if end {
                         words.push(format!("{text} {message:?}"));

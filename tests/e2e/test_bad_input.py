@@ -23,6 +23,7 @@ from tests.support.raw_websocket import (
     CLOSE,
     OTP_REQUEST,
     PING,
+    PONG,
     TEXT,
     Closed,
     RawWebSocket,
@@ -98,7 +99,7 @@ def server(
 @pytest.fixture(scope="module")
 def devices(server: ServerProcess) -> Iterator[LocalDevice]:
     """Devices that no other test uses."""
-    return iter(add_devices(server, 60))
+    return iter(add_devices(server, 64))
 
 
 @pytest.fixture
@@ -161,13 +162,10 @@ def read_nothing(server: ServerProcess, token: str) -> Ended:
     """
     closes = 'otp_device_closes_total{kind="slow_reader"}'
     with connect(server.device_url, token, narrow=True) as raw:
-        for _ in range(6):
-            raw.get_code()  # every answer from here on is at once, `rate_limited`
+        raw.get_code()
         since = time.monotonic()
-        for _ in range(200):
-            raw.send_until_refused(encode_ws_frame(100 * OTP_REQUEST), 1)
-            if metric(server.ops_url, closes):  # an answer of HTTP sets the pace
-                break
+        # Pongs of 42 kB, and nothing that is too much to send.
+        raw.send_until_refused(320 * encode_ws_frame(bytes(125), PING), 1)
         wait_until(lambda: metric(server.ops_url, closes) >= 1, 25, "slow reader closed")
         return Ended(raw.read_close(), time.monotonic() - since)
 
@@ -244,6 +242,15 @@ def test_byte_flood(raw: RawWebSocket) -> None:
     raw.send_raw(4 * message)  # 60 KiB at once are allowed
     raw.get_code()
     raw.send_until_refused(2 * message, 1)
+    assert raw.read_close() == Closed(1008, "flooded")
+
+
+@pytest.mark.parametrize(
+    "small", [60 * encode_ws_frame(64 * encode_frame(7, b"")), 2500 * encode_ws_frame(b"", PONG)]
+)
+def test_small_frame_flood(raw: RawWebSocket, small: bytes) -> None:
+    assert len(small) < 16_384  # which is no byte flood
+    raw.send_until_refused(small, 1)
     assert raw.read_close() == Closed(1008, "flooded")
 
 

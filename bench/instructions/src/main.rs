@@ -15,7 +15,7 @@ use otp_core_rs::passcode::digest::{Scope, verify_digest};
 use otp_core_rs::passcode::draw::{BLOCK_BYTES, Sampler};
 use otp_core_rs::passcode::keyring::Keyring;
 use otp_core_rs::passcode::{Alphabet, Passcode};
-use otp_core_rs::session::{Event, Session, SessionOptions};
+use otp_core_rs::session::{Event, Session, SessionOptions, Spare};
 use otp_core_rs::ws::connection::{Connection, Piece};
 use otp_core_rs::ws::handshake::parse_request;
 use otp_core_rs::ws::mask;
@@ -48,7 +48,7 @@ const OTP_REQUEST: [u8; 9] = [
     0x21,
 ];
 const ANSWER_BYTES: usize = 40;
-const MS_BETWEEN: u64 = 10;
+const MS_BETWEEN: u64 = 20; // within what a device may send
 
 type Failure = Box<dyn std::error::Error>;
 type Operation = (&'static str, fn(u32) -> Result<(), Failure>);
@@ -154,16 +154,19 @@ fn session_otp_request(times: u32) -> Result<(), Failure> {
     session.accept(0, &options, &mut events);
     session.sent(session.data_to_send().len(), 0, &options);
     let answer = [7_u8; ANSWER_BYTES];
+    let mut spare = Spare::default();
     for n in 0..u64::from(times) {
         let now = n * MS_BETWEEN;
         let mut frame = black_box(OTP_REQUEST);
         session.receive_data(&mut frame, now, &options, &mut events);
         right(matches!(&events[..], [Event::Frame(frame)] if frame.frame_type == 19))?;
         events.clear();
+        session.borrow(&mut spare);
         session.send(black_box(&answer), now, &options, &mut events);
         let size = black_box(session.data_to_send()).len();
         right(size == ANSWER_BYTES + 2)?;
         session.sent(size, now, &options);
+        session.give_back(&mut spare);
     }
     right(session.next_deadline().is_some() && events.is_empty())
 }

@@ -4,7 +4,6 @@
 const SIGNAL: u8 = 3;
 const OTP_REQUEST: [u8; 3] = [19, 3, 0];
 /// A request whose message is cut off: answered `malformed`, without a code and without a limit.
-const UNREADABLE_OTP_REQUEST: [u8; 4] = [19, 4, 0, 0xff];
 const OTP_RESPONSE: u8 = 20;
 
 /// What a right answer is.
@@ -37,12 +36,6 @@ pub fn fixed_answer(length: usize) -> Result<Vec<u8>, String> {
 #[must_use]
 pub const fn otp_request() -> [u8; 3] {
     OTP_REQUEST
-}
-
-/// A request of a device that is answered at once, with an error.
-#[must_use]
-pub const fn unreadable_otp_request() -> [u8; 4] {
-    UNREADABLE_OTP_REQUEST
 }
 
 fn haptic(frame_type: u8, length: usize) -> Result<Vec<u8>, String> {

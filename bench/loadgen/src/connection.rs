@@ -12,6 +12,7 @@ use crate::frames::{ServerFrame, client_frame, opcode, server_frame};
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const HEAD_BYTES_MAX: usize = 8192;
+const PING_BYTES_MAX: usize = 125;
 const MASK: [u8; 4] = [0x3b, 0x91, 0xc4, 0x6e];
 
 /// The masked frame of a payload.
@@ -20,6 +21,14 @@ const MASK: [u8; 4] = [0x3b, 0x91, 0xc4, 0x6e];
 /// A sentence for payloads that are too long.
 pub fn request_frame(payload: &[u8]) -> Result<Vec<u8>, String> {
     client_frame(opcode::BINARY, payload, MASK)
+}
+
+/// A ping whose pong is as large as itself.
+///
+/// # Errors
+/// None: it is short.
+pub fn longest_ping() -> Result<Vec<u8>, String> {
+    client_frame(opcode::PING, &[0; PING_BYTES_MAX], MASK)
 }
 
 /// The upgrade request, RFC 6455 section 4.1.

@@ -10,8 +10,8 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::check::{Expect, fixed_answer, otp_request, request, unreadable_otp_request};
-use crate::connection::{Connection, Heard, request_frame, upgrade_request};
+use crate::check::{Expect, fixed_answer, otp_request, request};
+use crate::connection::{Connection, Heard, longest_ping, request_frame, upgrade_request};
 use crate::options::Options;
 
 const SCRATCH_BYTES: usize = 65_536;
@@ -107,12 +107,11 @@ impl Engine {
         } else {
             Expect::Fixed(fixed_answer(options.answer_bytes)?)
         };
-        let payload = match (options.otp, reads) {
-            (true, true) => otp_request().to_vec(),
-            (true, false) => unreadable_otp_request().to_vec(),
-            (false, _) => request(options.request_bytes)?,
+        let frame = match (options.otp, reads) {
+            (_, false) => longest_ping()?.repeat(options.batch),
+            (true, true) => request_frame(&otp_request())?,
+            (false, true) => request_frame(&request(options.request_bytes)?)?,
         };
-        let frame = request_frame(&payload.repeat(options.batch))?;
         Ok(Self {
             poll: Poll::new().map_err(|error| format!("no epoll set: {error}"))?,
             events: Events::with_capacity(EVENTS),

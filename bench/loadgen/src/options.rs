@@ -29,14 +29,13 @@ OPTIONS
   --warmup S             not measured                                      [0.5]
   --duration S           measured                                          [2]
   --rate R               open: messages a second in all; slow: of each connection
-  --batch N              slow: requests in one message                     [1]
+  --batch N              slow: the longest pings, written at once          [1]
   --messages N           slow: so many of each connection, and silence     [no end]
   --cycles N             storm: how often all are dropped and come back, at the least;
                          it goes on for the whole duration                 [3]
   --request-bytes N      a request's payload                               [8]
   --answer-bytes N       the fixed answer's payload                        [40]
-  --otp                  ask for codes (13 03 00) and check that one comes;
-                         slow: ask so that it cannot be understood, which costs no code
+  --otp                  ask for codes (13 03 00) and check that one comes
   --watch PID            measure this process's CPU time too; repeatable
   --hold-max S           idle: let go after this long at the latest        [900]
 

@@ -30,9 +30,9 @@ fn read(stream: &[u8], size: usize, rules: &MessageRules) -> Heard {
                     heard.begun.clear(); // how much of it came depends on the pieces
                     return heard;
                 }
-                Ok(Some(Piece::Data { text, payload, end })) => {
+                Ok(Some(Piece::Data { text, payload, end, .. })) => {
                     heard.begun.extend_from_slice(payload);
-                    assert!(heard.begun.len() as u64 <= rules.bytes_max);
+                    assert!(heard.begun.len() <= rules.bytes_max as usize);
                     if end {
                         let message = std::mem::take(&mut heard.begun);
                         assert!(!text || std::str::from_utf8(&message).is_ok());
@@ -54,7 +54,7 @@ fuzz_target!(|input: &[u8]| {
     };
     let rules = MessageRules {
         text: limits & 1 == 0,
-        bytes_max: 4 * u64::from(*limits),
+        bytes_max: 4 * u32::from(*limits),
         fragments_max: 1 + u32::from(limits >> 4),
     };
     let whole = read(stream, usize::MAX, &rules);

@@ -25,12 +25,19 @@ pub(super) struct ReactorListener(Option<reactor::Listener>);
 #[pymethods]
 impl ReactorListener {
     #[new]
-    #[pyo3(signature = (host, port, *, backlog = 4096, reuse_port = false))]
-    fn new(host: &str, port: u16, backlog: i32, reuse_port: bool) -> PyResult<Self> {
+    #[pyo3(signature = (host, port, *, backlog = 4096, reuse_port = false, send_buffer_bytes = None))]
+    fn new(
+        host: &str,
+        port: u16,
+        backlog: i32,
+        reuse_port: bool,
+        send_buffer_bytes: Option<usize>,
+    ) -> PyResult<Self> {
         let host: IpAddr = host
             .parse()
             .map_err(|_| PyValueError::new_err("host must be a numeric address"))?;
-        let listener = reactor::Listener::bind(host, port, backlog, reuse_port).map_err(failed)?;
+        let listener = reactor::Listener::bind(host, port, backlog, reuse_port, send_buffer_bytes)
+            .map_err(failed)?;
         Ok(Self(Some(listener)))
     }
 
@@ -74,8 +81,8 @@ pub(super) struct ReactorOptions {
 impl ReactorOptions {
     #[new]
     #[pyo3(signature = (
-        *, connections_max, entrance_max, entrance_per_address, trusted, frame_bytes_max, message_bytes_max, fragments_max, burst_bytes,
-        bytes_per_s, outbox_bytes_max, upgrade_ms, frame_ms, ping_interval_ms, ping_misses,
+        *, connections_max, entrance_max, entrance_per_address, trusted, frame_bytes_max,
+        message_bytes_max, fragments_max, burst_bytes, bytes_per_s, item_bytes, outbox_bytes_max, upgrade_ms, frame_ms, ping_interval_ms, ping_misses,
         close_ms, write_ms, echo = false
     ))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
@@ -85,15 +92,16 @@ impl ReactorOptions {
         entrance_per_address: usize,
         trusted: Vec<String>,
         frame_bytes_max: usize,
-        message_bytes_max: u64,
+        message_bytes_max: u32,
         fragments_max: u32,
         burst_bytes: u64,
         bytes_per_s: u64,
+        item_bytes: u64,
         outbox_bytes_max: usize,
         upgrade_ms: u64,
         frame_ms: u64,
         ping_interval_ms: u64,
-        ping_misses: u32,
+        ping_misses: u8,
         close_ms: u64,
         write_ms: u64,
         echo: bool,
@@ -119,6 +127,7 @@ impl ReactorOptions {
             },
             burst_bytes,
             bytes_per_s,
+            item_bytes,
             outbox_bytes_max,
             upgrade_ms,
             frame_ms,

@@ -17,11 +17,18 @@ impl Listener {
     /// Listens on a numeric address; port 0 picks a free one.
     ///
     /// With `reuse_port` several processes may listen on the same port, and the kernel shares the
-    /// connections out.
+    /// connections out. With `send_buffer_bytes` the kernel keeps at most twice as much, its own
+    /// overhead included, for a peer of its connections that does not read.
     ///
     /// # Errors
     /// What the system calls answer.
-    pub fn bind(host: IpAddr, port: u16, backlog: i32, reuse_port: bool) -> io::Result<Self> {
+    pub fn bind(
+        host: IpAddr,
+        port: u16,
+        backlog: i32,
+        reuse_port: bool,
+        send_buffer_bytes: Option<usize>,
+    ) -> io::Result<Self> {
         let wanted = SocketAddr::new(host, port);
         let family = if host.is_ipv6() {
             AddressFamily::INET6
@@ -33,6 +40,10 @@ impl Listener {
         sockopt::set_socket_reuseaddr(&socket, true)?;
         if reuse_port {
             sockopt::set_socket_reuseport(&socket, true)?;
+        }
+        if let Some(size) = send_buffer_bytes {
+            // Its connections inherit it.
+            sockopt::set_socket_send_buffer_size(&socket, size)?;
         }
         net::bind(&socket, &wanted)?;
         net::listen(&socket, backlog)?;

@@ -26,7 +26,7 @@ struct Served {
 impl Served {
     fn new(connections_max: usize, options: SessionOptions) -> Self {
         let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let listener = Listener::bind(host, 0, 64, false).unwrap();
+        let listener = Listener::bind(host, 0, 64, false, Some(16_384)).unwrap();
         let entrance = EntranceRules {
             max: 64,
             per_address: 64,
@@ -131,6 +131,47 @@ fn who_has_much_to_say_keeps_nobody_waiting() {
         let spoke = devices.iter_mut().find(|(_, other)| *other == id);
         spoke.unwrap().0.write_all(OTP_REQUEST).unwrap();
     }
+}
+
+#[test]
+fn what_came_at_once_is_heard_to_its_end_though_it_is_told_of_once() {
+    let mut served = Served::new(
+        100,
+        SessionOptions {
+            burst_bytes: 1 << 40,
+            ..SessionOptions::default()
+        },
+    );
+    let (mut stream, id) = served.connect();
+    // More than one read takes, and the end of the stream behind it.
+    let frames = 2 * RECEIVE_BYTES / OTP_REQUEST.len();
+    stream.write_all(&OTP_REQUEST.repeat(frames)).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    served.until(|served| served.reactor.connections() == 0);
+    assert_eq!(served.frames, vec![id; frames]);
+    assert_eq!(served.closed, [(id, "peer".to_owned())]);
+}
+
+#[test]
+fn more_than_one_look_brings_are_heard_without_waiting() {
+    let mut served = device();
+    let mut devices: Vec<(TcpStream, Id)> = (0..70).map(|_| served.connect()).collect();
+    served.until(|served| !served.reactor.has_more());
+    for (stream, _) in &mut devices {
+        stream.write_all(OTP_REQUEST).unwrap();
+    }
+    served.poll();
+    assert_eq!(served.frames.len(), LOOK_MAX);
+    assert!(served.reactor.has_more());
+    served.poll();
+    assert_eq!(served.frames.len(), devices.len());
+    assert!(!served.reactor.has_more());
+    for (stream, _) in &mut devices[..EVENTS_MAX] {
+        stream.write_all(OTP_REQUEST).unwrap();
+    }
+    served.poll();
+    assert_eq!(served.frames.len(), devices.len() + EVENTS_MAX);
+    assert!(!served.reactor.has_more(), "that they are all is known");
 }
 
 #[test]
@@ -250,6 +291,17 @@ fn deadlines_fire_and_leave_nothing_behind() {
 }
 
 #[test]
+fn deadlines_of_many_are_bounded_in_time_too() {
+    let mut served = device();
+    let silent: Vec<TcpStream> = (0..10).map(|_| served.dial()).collect();
+    served.until(|served| served.reactor.connections() == silent.len());
+    for left in (0..silent.len()).rev() {
+        served.reactor.poll(5_000, Duration::ZERO).unwrap();
+        assert_eq!(served.reactor.connections(), left);
+    }
+}
+
+#[test]
 fn a_busy_connection_does_not_pile_up_timers() {
     let mut served = device();
     let (mut stream, id) = served.connect();
@@ -338,7 +390,7 @@ fn what_is_abandoned_is_told_once() {
 #[test]
 fn an_idle_connection_costs_no_more_than_its_entry() {
     assert!(
-        size_of::<Option<Entry>>() <= 192,
+        size_of::<Option<Entry>>() <= 96,
         "{}",
         size_of::<Option<Entry>>()
     );

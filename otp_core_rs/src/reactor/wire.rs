@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendFlags, Shutdown};
 
 use super::table::Entry;
-use crate::session::{Event, SessionOptions};
+use crate::session::{Event, SessionOptions, Spare};
 
 /// What all connections share.
 #[derive(Debug)]
@@ -16,25 +16,34 @@ pub(super) struct Shared {
     /// One buffer for all that is received; connections keep none.
     pub(super) received: Vec<u8>,
     pub(super) events: Vec<Event>,
+    pub(super) spare: Spare,
 }
 
 impl Entry {
-    /// Reads once and answers.
-    pub(super) fn readable(&mut self, shared: &mut Shared, now: u64) {
+    /// Reads once and answers. Whether there is more to read: more than fits, or the end of what
+    /// has `ended`. The kernel has told of it already, and will not again.
+    pub(super) fn readable(&mut self, shared: &mut Shared, ended: bool, now: u64) -> bool {
         shared.received.clear();
+        let most = shared.received.capacity();
         let room = spare_capacity(&mut shared.received);
+        let mut more = false;
         match net::recv(&self.socket, room, RecvFlags::empty()) {
             Ok((0, _)) => self.session.receive_eof(&mut shared.events),
-            Ok(_) => self.session.receive_data(
-                &mut shared.received,
-                now,
-                &shared.options,
-                &mut shared.events,
-            ),
-            Err(Errno::AGAIN | Errno::INTR) => {}
+            Ok((size, _)) => {
+                more = ended || size >= most;
+                self.session.receive_data(
+                    &mut shared.received,
+                    now,
+                    &shared.options,
+                    &mut shared.events,
+                );
+            }
+            Err(Errno::AGAIN) => {}
+            Err(Errno::INTR) => more = true,
             Err(_) => self.session.receive_eof(&mut shared.events),
         }
         self.flush(shared, now);
+        more
     }
 
     /// Does what is due.

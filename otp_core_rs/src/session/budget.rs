@@ -1,5 +1,7 @@
 //! How many bytes a peer may send: a burst, then a rate (the generic cell rate algorithm).
 
+use super::options::SessionOptions;
+
 const MS_PER_S: u64 = 1000;
 
 /// One number: when the bytes taken so far would have come at the steady rate.
@@ -12,12 +14,26 @@ pub(super) struct Budget {
 
 impl Budget {
     /// Charges so many bytes; false when the peer has sent too many.
-    pub(super) fn charge(&mut self, bytes: usize, now: u64, burst: u64, bytes_per_s: u64) -> bool {
-        let now = now.saturating_mul(bytes_per_s);
+    pub(super) fn charge(&mut self, bytes: u64, now: u64, options: &SessionOptions) -> bool {
+        let now = now.saturating_mul(options.bytes_per_s);
         self.due = self
             .due
             .max(now)
-            .saturating_add((bytes as u64).saturating_mul(MS_PER_S));
-        self.due - now <= burst.saturating_mul(MS_PER_S)
+            .saturating_add(bytes.saturating_mul(MS_PER_S));
+        self.due - now <= options.burst_bytes.saturating_mul(MS_PER_S)
+    }
+
+    /// Charges what so many items cost beside their bytes.
+    pub(super) fn charge_items(
+        &mut self,
+        items: usize,
+        now: u64,
+        options: &SessionOptions,
+    ) -> bool {
+        self.charge(
+            (items as u64).saturating_mul(options.item_bytes),
+            now,
+            options,
+        )
     }
 }

@@ -15,7 +15,8 @@
 //! are unread, and the peer might never see why.
 //!
 //! The events go into a vector the caller lends, so that an idle connection owns none; the same
-//! for the options. An idle connection owns no memory besides this struct.
+//! for the options, and for a buffer of answers ([`Session::borrow`]). An idle connection owns no
+//! memory besides this struct.
 
 mod budget;
 pub mod ending;
@@ -27,6 +28,7 @@ use budget::Budget;
 pub use ending::{Ending, Kind};
 pub use options::{SessionKind, SessionOptions};
 use outbox::Outbox;
+pub use outbox::Spare;
 
 use crate::haptic::codec::{Frame, FrameDecoder};
 use crate::ws::connection::Connection;
@@ -64,9 +66,25 @@ struct Opening {
     close: Option<(u16, String, u64)>,
 }
 
+/// A frame that is half received.
+#[derive(Debug)]
+struct BegunFrame {
+    decoder: FrameDecoder,
+    deadline: u64,
+}
+
 /// A message that is echoed once it is whole.
 #[derive(Debug, Default)]
 struct Echo(Vec<u8>);
+
+/// What receiving has begun and not finished; no phase has two of them.
+#[derive(Debug)]
+enum Begun {
+    Nothing,
+    Opening(Box<Opening>),
+    Frame(Box<BegunFrame>),
+    Echo(Box<Echo>),
+}
 
 /// Sizes, for tests and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,17 +102,13 @@ pub struct Session {
     shut: bool,
     cut: bool,
     ping_unanswered: bool,
-    misses: u32,
-    opening: Option<Box<Opening>>,
+    misses: u8,
+    begun: Begun,
     ws: Connection,
-    /// Only while a frame is half received.
-    decoder: Option<Box<FrameDecoder>>,
-    echo: Option<Box<Echo>>,
     outbox: Outbox,
     budget: Budget,
     /// Of the upgrade or the close; in `open` the next ping.
     deadline: u64,
-    frame_deadline: u64,
 }
 
 impl Session {
@@ -107,14 +121,11 @@ impl Session {
             cut: false,
             ping_unanswered: false,
             misses: 0,
-            opening: None,
+            begun: Begun::Nothing,
             ws: Connection::default(),
-            decoder: None,
-            echo: None,
-            outbox: Outbox::new(),
+            outbox: Outbox::default(),
             budget: Budget::default(),
             deadline: now.saturating_add(options.upgrade_ms),
-            frame_deadline: u64::MAX,
         }
     }
 
@@ -127,7 +138,7 @@ impl Session {
             mut head,
             accept,
             close,
-        } = *self.opening.take().unwrap_or_default();
+        } = self.take_opening();
         let response = handshake::accept_response(&accept);
         self.outbox.end().extend_from_slice(response.as_bytes());
         self.phase = Phase::Open;
@@ -177,7 +188,7 @@ impl Session {
                 self.release();
             }
             Phase::Deciding => {
-                if let Some(opening) = &mut self.opening {
+                if let Begun::Opening(opening) = &mut self.begun {
                     let close = (code, reason.to_owned(), within_ms);
                     opening.close.get_or_insert(close);
                 }
@@ -186,6 +197,17 @@ impl Session {
             Phase::Head => self.over(),
             _ => {}
         }
+    }
+
+    /// Borrows the buffer for answers, where this session has none of its own. What is not
+    /// borrowed is allocated for each answer.
+    pub fn borrow(&mut self, spare: &mut Spare) {
+        self.outbox.borrow(spare);
+    }
+
+    /// Gives the buffer back unless something waits in it, as must be done after each borrowing.
+    pub fn give_back(&mut self, spare: &mut Spare) {
+        self.outbox.give_back(spare);
     }
 
     /// Bytes to send next; then call [`sent`](Self::sent).
@@ -226,7 +248,7 @@ impl Session {
             Phase::Over => None,
             Phase::Open => Some(
                 self.deadline
-                    .min(self.frame_deadline)
+                    .min(self.frame_deadline())
                     .min(self.outbox.deadline()),
             ),
             _ => Some(self.deadline),
@@ -269,15 +291,16 @@ impl Session {
     /// What this connection holds.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
-        let opening = self.opening.as_ref().map_or(0, |opening| {
-            size_of::<Opening>() + opening.head.capacity() + opening.accept.capacity()
-        });
-        let decoder = self.decoder.as_ref().map_or(0, |decoder| {
-            size_of::<FrameDecoder>() + decoder.pending_bytes()
-        });
-        let echo = self.echo.as_ref().map_or(0, |echo| echo.0.capacity());
+        let begun = match &self.begun {
+            Begun::Nothing => 0,
+            Begun::Opening(opening) => {
+                size_of::<Opening>() + opening.head.capacity() + opening.accept.capacity()
+            }
+            Begun::Frame(frame) => size_of::<BegunFrame>() + frame.decoder.pending_bytes(),
+            Begun::Echo(echo) => size_of::<Echo>() + echo.0.capacity(),
+        };
         Statistics {
-            held_bytes: opening + decoder + echo + self.outbox.held_bytes(),
+            held_bytes: begun + self.outbox.held_bytes(),
             waiting_bytes: self.outbox.waiting().len(),
         }
     }
@@ -288,7 +311,7 @@ impl Session {
             events.push(Event::Closed(Ending::Core(Kind::SlowReader)));
             return;
         }
-        if now >= self.frame_deadline {
+        if now >= self.frame_deadline() {
             self.fail(Kind::FrameStalled, now, options, events);
             return;
         }
@@ -296,7 +319,7 @@ impl Session {
             return;
         }
         self.misses = if self.ping_unanswered {
-            self.misses + 1
+            self.misses.saturating_add(1)
         } else {
             0
         };
@@ -356,14 +379,27 @@ impl Session {
         self.phase = Phase::Over;
         self.cut |= !self.outbox.waiting().is_empty();
         self.release();
-        self.outbox = Outbox::new();
+        self.outbox = Outbox::default();
     }
 
     /// Frees what receiving needed.
     fn release(&mut self) {
-        self.opening = None;
-        self.decoder = None;
-        self.echo = None;
-        self.frame_deadline = u64::MAX;
+        self.begun = Begun::Nothing;
+    }
+
+    /// When the frame that is half received has to be whole.
+    fn frame_deadline(&self) -> u64 {
+        match &self.begun {
+            Begun::Frame(frame) => frame.deadline,
+            _ => u64::MAX,
+        }
+    }
+
+    /// The upgrade's first bytes, to add to them.
+    fn take_opening(&mut self) -> Opening {
+        match std::mem::replace(&mut self.begun, Begun::Nothing) {
+            Begun::Opening(opening) => *opening,
+            _ => Opening::default(),
+        }
     }
 }

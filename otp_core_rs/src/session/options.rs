@@ -27,6 +27,9 @@ pub struct SessionOptions {
     pub burst_bytes: u64,
     /// Bytes a peer may send each second after its burst.
     pub bytes_per_s: u64,
+    /// What each read, each WebSocket frame and each `HapticFrame` counts beside its bytes: the
+    /// work of a small one is not in its size.
+    pub item_bytes: u64,
     /// Bytes that may wait for a peer to read them.
     pub outbox_bytes_max: usize,
     /// From the connection's begin to the answered upgrade.
@@ -36,7 +39,7 @@ pub struct SessionOptions {
     /// Between two pings.
     pub ping_interval_ms: u64,
     /// Pings in a row that may stay unanswered; the next due one closes.
-    pub ping_misses: u32,
+    pub ping_misses: u8,
     /// From a close of ours to the end of the connection, what is queued included.
     pub close_ms: u64,
     /// For the peer to take what waits for it.
@@ -56,6 +59,7 @@ impl Default for SessionOptions {
             },
             burst_bytes: 65_536,
             bytes_per_s: 8_192,
+            item_bytes: 32,
             outbox_bytes_max: 65_536,
             upgrade_ms: 5_000,
             frame_ms: 10_000,

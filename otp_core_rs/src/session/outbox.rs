@@ -1,63 +1,116 @@
-//! What waits for a peer to read it, and until when.
+//! Bytes that wait for the peer's socket. Small and seldom: it is written at once where it can be.
 
-/// Above so many bytes already sent, the rest is moved to the front.
+/// How much may be sent already before the rest moves to the front.
 const SENT_KEPT_MAX: usize = 16_384;
+/// What a lent buffer may have grown to.
+const LENT_BYTES_MAX: usize = 4_096;
 
-/// Bytes in order; no memory while there are none.
 #[derive(Debug)]
-pub(super) struct Outbox {
+struct Queue {
     bytes: Vec<u8>,
     sent: usize,
     /// So many of `bytes` must be sent by `deadline`.
     mark: usize,
     deadline: u64,
+    /// Whether it goes back, or else is freed as soon as nothing waits.
+    lent: bool,
 }
 
-impl Outbox {
-    pub(super) const fn new() -> Self {
+impl Queue {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        (self.sent, self.mark, self.deadline) = (0, 0, u64::MAX);
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
         Self {
             bytes: Vec::new(),
             sent: 0,
             mark: 0,
             deadline: u64::MAX,
+            lent: false,
+        }
+    }
+}
+
+/// A buffer that sessions borrow in turn, so that an answer that leaves at once costs no memory.
+#[derive(Debug, Default)]
+pub struct Spare(Option<Box<Queue>>);
+
+/// Bytes in order; no memory while there are none.
+#[derive(Debug, Default)]
+pub(super) struct Outbox(Option<Box<Queue>>);
+
+impl Outbox {
+    /// Borrows the buffer, unless it has one.
+    pub(super) fn borrow(&mut self, spare: &mut Spare) {
+        if self.0.is_none()
+            && let Some(mut queue) = spare.0.take()
+        {
+            queue.lent = true;
+            self.0 = Some(queue);
+        }
+    }
+
+    /// Gives a buffer back, unless something waits in it.
+    pub(super) fn give_back(&mut self, spare: &mut Spare) {
+        if self.waiting().is_empty()
+            && let Some(mut queue) = self.0.take()
+            && queue.bytes.capacity() <= LENT_BYTES_MAX
+        {
+            queue.clear();
+            spare.0 = Some(queue);
         }
     }
 
     /// What is still to be sent.
     pub(super) fn waiting(&self) -> &[u8] {
-        &self.bytes[self.sent..]
+        self.0
+            .as_ref()
+            .map_or(&[], |queue| &queue.bytes[queue.sent..])
     }
 
     /// Where to append. The caller keeps the bound.
-    pub(super) const fn end(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
+    pub(super) fn end(&mut self) -> &mut Vec<u8> {
+        &mut self.0.get_or_insert_default().bytes
     }
 
     /// Notes that the front was sent. What is then waiting has `write_ms` from now.
     pub(super) fn sent(&mut self, size: usize, now: u64, write_ms: u64) {
-        self.sent += size;
-        if self.sent >= self.bytes.len() {
-            *self = Self::new();
+        let Some(queue) = &mut self.0 else {
+            return;
+        };
+        queue.sent += size;
+        if queue.sent >= queue.bytes.len() {
+            if queue.lent {
+                queue.clear();
+            } else {
+                self.0 = None;
+            }
             return;
         }
-        if self.deadline == u64::MAX || self.sent >= self.mark {
-            self.mark = self.bytes.len();
-            self.deadline = now.saturating_add(write_ms);
+        if queue.deadline == u64::MAX || queue.sent >= queue.mark {
+            queue.mark = queue.bytes.len();
+            queue.deadline = now.saturating_add(write_ms);
         }
-        if self.sent > SENT_KEPT_MAX {
-            self.bytes.drain(..self.sent);
-            self.mark = self.mark.saturating_sub(self.sent);
-            self.sent = 0;
+        if queue.sent > SENT_KEPT_MAX {
+            queue.bytes.drain(..queue.sent);
+            queue.mark = queue.mark.saturating_sub(queue.sent);
+            queue.sent = 0;
         }
     }
 
     /// When the peer is a slow reader.
-    pub(super) const fn deadline(&self) -> u64 {
-        self.deadline
+    pub(super) fn deadline(&self) -> u64 {
+        self.0.as_ref().map_or(u64::MAX, |queue| queue.deadline)
     }
 
     /// Memory held.
-    pub(super) const fn held_bytes(&self) -> usize {
-        self.bytes.capacity()
+    pub(super) fn held_bytes(&self) -> usize {
+        self.0
+            .as_ref()
+            .map_or(0, |queue| size_of::<Queue>() + queue.bytes.capacity())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::ending::{self, Ending, Kind};
 use super::options::{SessionKind, SessionOptions};
-use super::{Echo, Event, Opening, Phase, Session};
+use super::{Begun, BegunFrame, Echo, Event, Opening, Phase, Session};
 use crate::haptic::codec::FrameDecoder;
 use crate::ws::connection::Piece;
 use crate::ws::frame::{self, Opcode};
@@ -26,8 +26,8 @@ impl Session {
             }
             _ => {}
         }
-        let (burst, rate) = (options.burst_bytes, options.bytes_per_s);
-        if !self.budget.charge(data.len(), now, burst, rate) {
+        let bytes = (data.len() as u64).saturating_add(options.item_bytes);
+        if !self.budget.charge(bytes, now, options) {
             match self.phase {
                 Phase::Open => self.fail(Kind::Flooded, now, options, events),
                 _ => self.receive_eof(events),
@@ -48,18 +48,22 @@ impl Session {
         options: &SessionOptions,
         events: &mut Vec<Event>,
     ) {
-        let head = &mut self.opening.get_or_insert_default().head;
+        let mut opening = self.take_opening();
+        let head = &mut opening.head;
         let seen = head.len();
         head.extend_from_slice(data);
         let request = match handshake::head_bytes(head, seen) {
             Some(size) if size <= HEAD_BYTES_MAX => handshake::parse_request(&head[..size])
                 .map(|request| (request, head.split_off(size))),
-            None if head.len() <= HEAD_BYTES_MAX => return,
+            None if head.len() <= HEAD_BYTES_MAX => {
+                self.begun = Begun::Opening(Box::new(opening));
+                return;
+            }
             _ => Err(handshake::HEAD_TOO_LARGE),
         };
         match request {
             Ok((request, after)) => {
-                self.opening = Some(Box::new(Opening {
+                self.begun = Begun::Opening(Box::new(Opening {
                     head: after,
                     accept: request.accept.clone(),
                     close: None,
@@ -85,11 +89,12 @@ impl Session {
 
     /// Keeps what a hasty peer sends before it is let in.
     fn keep(&mut self, data: &[u8], events: &mut Vec<Event>) {
-        let head = &mut self.opening.get_or_insert_default().head;
-        if head.len() + data.len() > HEAD_BYTES_MAX {
+        let mut opening = self.take_opening();
+        if opening.head.len() + data.len() > HEAD_BYTES_MAX {
             self.receive_eof(events);
         } else {
-            head.extend_from_slice(data);
+            opening.head.extend_from_slice(data);
+            self.begun = Begun::Opening(Box::new(opening));
         }
     }
 
@@ -112,6 +117,11 @@ impl Session {
                     return;
                 }
             };
+            let is_frame = !matches!(piece, Piece::Data { over: false, .. } | Piece::Close(_));
+            if self.phase == Phase::Open && is_frame && !self.budget.charge_items(1, now, options) {
+                self.fail(Kind::Flooded, now, options, events);
+                return;
+            }
             match (piece, self.phase) {
                 (Piece::Close(payload), Phase::Closing(ending)) => {
                     let _ = payload;
@@ -119,7 +129,12 @@ impl Session {
                     events.push(Event::Closed(ending));
                 }
                 (_, Phase::Closing(_)) => {}
-                (Piece::Data { text, payload, end }, _) => {
+                (
+                    Piece::Data {
+                        text, payload, end, ..
+                    },
+                    _,
+                ) => {
                     self.data(text, payload, end, now, options, events);
                 }
                 (Piece::Ping(payload), _) => {
@@ -186,24 +201,29 @@ impl Session {
         if payload.is_empty() {
             return;
         }
-        let mut decoder = match self.decoder.take() {
-            Some(decoder) => *decoder,
-            None => match FrameDecoder::new(options.frame_bytes_max) {
-                Ok(decoder) => decoder,
+        let (mut decoder, deadline) = match std::mem::replace(&mut self.begun, Begun::Nothing) {
+            Begun::Frame(frame) => (frame.decoder, frame.deadline),
+            _ => match FrameDecoder::new(options.frame_bytes_max) {
+                Ok(decoder) => (decoder, u64::MAX),
                 Err(_) => return self.fail(Kind::Internal, now, options, events),
             },
         };
-        let before = events.len();
-        events.extend(decoder.receive_data(payload).into_iter().map(Event::Frame));
+        let frames = decoder.receive_data(payload);
+        if !self.budget.charge_items(frames.len(), now, options) {
+            self.fail(Kind::Flooded, now, options, events);
+            return;
+        }
+        let any = !frames.is_empty();
+        events.extend(frames.into_iter().map(Event::Frame));
         if let Some(fault) = decoder.fault() {
             self.close_with(fault.into(), now, options);
-        } else if decoder.pending_bytes() == 0 {
-            self.frame_deadline = u64::MAX;
-        } else {
-            if events.len() > before || self.frame_deadline == u64::MAX {
-                self.frame_deadline = now.saturating_add(options.frame_ms);
-            }
-            self.decoder = Some(Box::new(decoder));
+        } else if decoder.pending_bytes() > 0 {
+            let deadline = if any || deadline == u64::MAX {
+                now.saturating_add(options.frame_ms)
+            } else {
+                deadline
+            };
+            self.begun = Begun::Frame(Box::new(BegunFrame { decoder, deadline }));
         }
     }
 
@@ -216,14 +236,16 @@ impl Session {
         options: &SessionOptions,
         events: &mut Vec<Event>,
     ) {
-        self.echo
-            .get_or_insert_default()
-            .0
-            .extend_from_slice(payload);
+        let mut echo = match std::mem::replace(&mut self.begun, Begun::Nothing) {
+            Begun::Echo(echo) => echo,
+            _ => Box::default(),
+        };
+        echo.0.extend_from_slice(payload);
         if !end {
+            self.begun = Begun::Echo(echo);
             return;
         }
-        let Echo(message) = *self.echo.take().unwrap_or_default();
+        let Echo(message) = *echo;
         let opcode = if text { Opcode::Text } else { Opcode::Binary };
         if self.has_room(message.len(), now, options, events) {
             frame::write_frame(self.outbox.end(), opcode, &message);

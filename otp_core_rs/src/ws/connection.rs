@@ -9,11 +9,12 @@
 //! | control | up to 125 bytes of payload  | the payload is whole: ping, pong or close          |
 //!
 //! Beside it stands the message that is under way: its bytes and fragments so far, and for text
-//! the unfinished character. So an idle connection owns no memory but this struct.
+//! the unfinished character. So an idle connection owns no memory but this struct, and there are
+//! very many of them: what only one state needs is in that state.
 
 #![expect(clippy::mut_mut, reason = "the caller's slice is cut from its front")]
 
-use super::frame::{self, CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, Opcode};
+use super::frame::{self, CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, MASK_BYTES, Opcode};
 use super::utf8::Utf8;
 use super::{Fault, mask};
 
@@ -23,7 +24,7 @@ pub struct MessageRules {
     /// Whether it may be text.
     pub text: bool,
     /// Payload bytes of all fragments.
-    pub bytes_max: u64,
+    pub bytes_max: u32,
     /// Frames, empty ones too: they cost no bytes.
     pub fragments_max: u32,
 }
@@ -66,6 +67,8 @@ pub enum Piece<'data> {
         text: bool,
         /// Perhaps none: a message may end without more bytes.
         payload: &'data [u8],
+        /// Whether the WebSocket frame is whole with it.
+        over: bool,
         /// Whether the message is whole with it.
         end: bool,
     },
@@ -77,41 +80,68 @@ pub enum Piece<'data> {
     Close(ControlPayload),
 }
 
+/// The payload under way: how much is missing, and what unmasks it.
+#[derive(Debug, Clone, Copy)]
+struct Payload {
+    missing: u32,
+    mask: [u8; MASK_BYTES],
+    /// The masking key's place.
+    offset: u8,
+}
+
+impl Payload {
+    /// Takes what is there of it from the front of `data`, unmasked.
+    fn take<'data>(&mut self, data: &mut &'data mut [u8]) -> &'data mut [u8] {
+        let taken = take(data, self.missing as usize);
+        mask::apply(taken, self.mask, usize::from(self.offset));
+        self.offset = turned(self.offset, taken.len());
+        // No more than was missing.
+        self.missing -= u32::try_from(taken.len()).unwrap_or(self.missing);
+        taken
+    }
+}
+
 #[derive(Debug)]
 enum Receiving {
-    Header,
-    Data,
-    Control(Opcode, Box<ControlPayload>),
+    Header {
+        held: [u8; HEADER_BYTES_MAX],
+        bytes: u8,
+    },
+    Data {
+        payload: Payload,
+        fin: bool,
+    },
+    Control(Box<Control>),
+}
+
+const HEADER: Receiving = Receiving::Header {
+    held: [0; HEADER_BYTES_MAX],
+    bytes: 0,
+};
+
+#[derive(Debug)]
+struct Control {
+    opcode: Opcode,
+    payload: Payload,
+    taken: ControlPayload,
 }
 
 /// The receiving half of one connection.
 #[derive(Debug)]
 pub struct Connection {
-    header: [u8; HEADER_BYTES_MAX],
-    header_bytes: u8,
     receiving: Receiving,
-    fin: bool,
-    mask: [u8; 4],
-    mask_offset: u8,
     text: Option<bool>,
     utf8: Utf8,
-    missing: u64,
-    message_bytes: u64,
+    message_bytes: u32,
     fragments: u32,
 }
 
 impl Default for Connection {
     fn default() -> Self {
         Self {
-            header: [0; HEADER_BYTES_MAX],
-            header_bytes: 0,
-            receiving: Receiving::Header,
-            fin: false,
-            mask: [0; 4],
-            mask_offset: 0,
+            receiving: HEADER,
             text: None,
             utf8: Utf8::default(),
-            missing: 0,
             message_bytes: 0,
             fragments: 0,
         }
@@ -131,34 +161,29 @@ impl Connection {
     ) -> Result<Option<Piece<'data>>, Fault> {
         loop {
             match &mut self.receiving {
-                Receiving::Header => {
-                    let Some(header) = self.take_header(data)? else {
+                Receiving::Header { held, bytes } => {
+                    let Some(header) = take_header(held, bytes, data)? else {
                         return Ok(None);
                     };
                     self.begin(&header, rules)?;
-                    if let Some(piece) = self.at_once() {
-                        return piece.map(Some);
-                    }
                 }
-                Receiving::Data => {
-                    if data.is_empty() {
+                Receiving::Data { payload, fin } => {
+                    if data.is_empty() && payload.missing > 0 {
                         return Ok(None);
                     }
-                    return self.data_piece(data).map(Some);
+                    let taken = payload.take(data);
+                    let over = payload.missing == 0;
+                    let end = over && *fin;
+                    return self.data_piece(taken, over, end).map(Some);
                 }
-                Receiving::Control(opcode, payload) => {
-                    let opcode = *opcode;
-                    let taken = take(data, self.missing);
-                    mask::apply(taken, self.mask, usize::from(self.mask_offset));
-                    self.mask_offset = turned(self.mask_offset, taken.len());
-                    self.missing -= taken.len() as u64;
-                    payload.push(taken);
-                    if self.missing > 0 {
+                Receiving::Control(control) => {
+                    control.taken.push(control.payload.take(data));
+                    if control.payload.missing > 0 {
                         return Ok(None);
                     }
-                    let payload = **payload;
-                    self.receiving = Receiving::Header;
-                    return control(opcode, payload).map(Some);
+                    let (opcode, taken) = (control.opcode, control.taken);
+                    self.receiving = HEADER;
+                    return control_piece(opcode, taken).map(Some);
                 }
             }
         }
@@ -167,37 +192,23 @@ impl Connection {
     /// Whether a message or a frame has begun and is not over.
     #[must_use]
     pub fn is_amid(&self) -> bool {
-        self.text.is_some() || self.header_bytes > 0 || !matches!(self.receiving, Receiving::Header)
-    }
-
-    /// Reads a header that may be cut anywhere; what is cut off is kept.
-    fn take_header(&mut self, data: &mut &mut [u8]) -> Result<Option<Header>, Fault> {
-        if self.header_bytes == 0
-            && let Some((header, size)) = frame::parse_header(data)?
-        {
-            take(data, size as u64);
-            return Ok(Some(header));
-        }
-        while !data.is_empty() {
-            let byte = take(data, 1);
-            self.header[usize::from(self.header_bytes)] = byte[0];
-            self.header_bytes += 1;
-            let held = &self.header[..usize::from(self.header_bytes)];
-            if let Some((header, _)) = frame::parse_header(held)? {
-                self.header_bytes = 0;
-                return Ok(Some(header));
-            }
-        }
-        Ok(None)
+        self.text.is_some() || !matches!(self.receiving, Receiving::Header { bytes: 0, .. })
     }
 
     /// Checks a header against the message under way and the limits, before any payload.
     fn begin(&mut self, header: &Header, rules: &MessageRules) -> Result<(), Fault> {
-        self.mask = header.mask;
-        self.mask_offset = 0;
-        self.missing = header.payload_bytes;
+        // Beyond 32 bits it is beyond every rule too, and never waited for.
+        let payload = Payload {
+            missing: u32::try_from(header.payload_bytes).unwrap_or(u32::MAX),
+            mask: header.mask,
+            offset: 0,
+        };
         if header.opcode.is_control() {
-            self.receiving = Receiving::Control(header.opcode, Box::new(ControlPayload::new()));
+            self.receiving = Receiving::Control(Box::new(Control {
+                opcode: header.opcode,
+                payload,
+                taken: ControlPayload::new(),
+            }));
             return Ok(());
         }
         match (header.opcode, self.text) {
@@ -209,58 +220,73 @@ impl Connection {
             (_, Some(_)) => return Err(Fault::Protocol("a message inside a message")),
             (opcode, None) => self.text = Some(opcode == Opcode::Text),
         }
-        self.message_bytes = self.message_bytes.saturating_add(header.payload_bytes);
+        let message_bytes = u64::from(self.message_bytes).saturating_add(header.payload_bytes);
         self.fragments += 1;
-        if self.message_bytes > rules.bytes_max {
+        if message_bytes > u64::from(rules.bytes_max) {
             return Err(Fault::MessageTooLarge);
         }
+        self.message_bytes = u32::try_from(message_bytes).unwrap_or(u32::MAX);
         if self.fragments > rules.fragments_max {
             return Err(Fault::TooManyFragments);
         }
-        self.fin = header.fin;
-        self.receiving = Receiving::Data;
+        let fin = header.fin;
+        self.receiving = Receiving::Data { payload, fin };
         Ok(())
     }
 
-    /// What a header without payload already completes.
-    fn at_once<'data>(&mut self) -> Option<Result<Piece<'data>, Fault>> {
-        if self.missing > 0 {
-            return None;
-        }
-        if let Receiving::Control(opcode, payload) = &self.receiving {
-            let (opcode, payload) = (*opcode, **payload);
-            self.receiving = Receiving::Header;
-            return Some(control(opcode, payload));
-        }
-        Some(self.data_piece(&mut &mut [][..]))
-    }
-
-    fn data_piece<'data>(&mut self, data: &mut &'data mut [u8]) -> Result<Piece<'data>, Fault> {
-        let payload = take(data, self.missing);
-        mask::apply(payload, self.mask, usize::from(self.mask_offset));
-        self.mask_offset = turned(self.mask_offset, payload.len());
-        self.missing -= payload.len() as u64;
-        let over = self.missing == 0;
-        let end = over && self.fin;
+    fn data_piece<'data>(
+        &mut self,
+        payload: &'data [u8],
+        over: bool,
+        end: bool,
+    ) -> Result<Piece<'data>, Fault> {
         let text = self.text == Some(true);
         if text && !(self.utf8.receive_data(payload) && (!end || self.utf8.is_complete())) {
             return Err(Fault::NotUtf8);
         }
         if over {
-            self.receiving = Receiving::Header;
+            self.receiving = HEADER;
         }
         if end {
             self.text = None;
             self.message_bytes = 0;
             self.fragments = 0;
         }
-        Ok(Piece::Data { text, payload, end })
+        Ok(Piece::Data {
+            text,
+            payload,
+            over,
+            end,
+        })
     }
 }
 
+/// Reads a header that may be cut anywhere; what is cut off is kept.
+fn take_header(
+    held: &mut [u8; HEADER_BYTES_MAX],
+    bytes: &mut u8,
+    data: &mut &mut [u8],
+) -> Result<Option<Header>, Fault> {
+    if *bytes == 0
+        && let Some((header, size)) = frame::parse_header(data)?
+    {
+        take(data, size);
+        return Ok(Some(header));
+    }
+    while !data.is_empty() {
+        let byte = take(data, 1);
+        held[usize::from(*bytes)] = byte[0];
+        *bytes += 1;
+        if let Some((header, _)) = frame::parse_header(&held[..usize::from(*bytes)])? {
+            return Ok(Some(header));
+        }
+    }
+    Ok(None)
+}
+
 /// Cuts at most `wanted` bytes from the front.
-fn take<'data>(data: &mut &'data mut [u8], wanted: u64) -> &'data mut [u8] {
-    let size = usize::try_from(wanted).map_or(data.len(), |wanted| wanted.min(data.len()));
+fn take<'data>(data: &mut &'data mut [u8], wanted: usize) -> &'data mut [u8] {
+    let size = wanted.min(data.len());
     let (front, rest) = std::mem::take(data).split_at_mut(size);
     *data = rest;
     front
@@ -272,7 +298,7 @@ const fn turned(offset: u8, bytes: usize) -> u8 {
     ((offset as usize + bytes) % 4) as u8
 }
 
-fn control<'data>(opcode: Opcode, payload: ControlPayload) -> Result<Piece<'data>, Fault> {
+fn control_piece<'data>(opcode: Opcode, payload: ControlPayload) -> Result<Piece<'data>, Fault> {
     match opcode {
         Opcode::Ping => Ok(Piece::Ping(payload)),
         Opcode::Pong => Ok(Piece::Pong(payload)),

@@ -18,7 +18,8 @@ const MASKED: u8 = 0x80;
 const LENGTH: u8 = 0x7f;
 const LENGTH_16: u8 = 126;
 const LENGTH_64: u8 = 127;
-const MASK_BYTES: usize = 4;
+/// A masking key, section 5.3.
+pub const MASK_BYTES: usize = 4;
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -236,11 +236,18 @@ class PresenceTable:
 class ReactorListener:
     """A bound, listening, non-blocking TCP socket for a reactor. Port 0 picks a free one.
 
-    ``host`` is a numeric address: ValueError otherwise. Raises OSError.
+    ``host`` is a numeric address: ValueError otherwise. Raises OSError. ``send_buffer_bytes`` is
+    each connection's SO_SNDBUF: the kernel keeps twice as much for a peer that does not read.
     """
 
     def __new__(
-        cls, host: str, port: int, *, backlog: int = 4096, reuse_port: bool = False
+        cls,
+        host: str,
+        port: int,
+        *,
+        backlog: int = 4096,
+        reuse_port: bool = False,
+        send_buffer_bytes: int | None = None,
     ) -> ReactorListener: ...
     def getsockname(self) -> tuple[str, int]:
         """RuntimeError once it is closed or taken over."""
@@ -258,6 +265,7 @@ class ReactorOptions:
     ``entrance_per_address``. ValueError when ``trusted`` has something else than networks, such as
     ``10.0.0.0/8``.
 
+    ``item_bytes`` is what each read, WebSocket frame and frame counts beside its bytes.
     ``echo`` answers every WebSocket message with itself, for the conformance run.
     """
 
@@ -273,6 +281,7 @@ class ReactorOptions:
         fragments_max: int,
         burst_bytes: int,
         bytes_per_s: int,
+        item_bytes: int,
         outbox_bytes_max: int,
         upgrade_ms: int,
         frame_ms: int,

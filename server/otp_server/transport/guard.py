@@ -52,6 +52,9 @@ class GuardLimits:
     fragments_max: int = 64
     burst_bytes: int = 65_536
     bytes_per_s: int = 8_192
+    item_bytes: int = 32
+    """What each read, WebSocket frame and frame counts beside its bytes: the work of a small one is
+    not in its size."""
     write_s: float = 10.0
 
 
@@ -59,11 +62,12 @@ class FrameWatch:
     """Checks every frame header of a peer, and counts its messages' bytes and fragments.
 
     ``receive_data`` gives the first broken rule, or None, however the bytes were cut. It keeps at
-    most one header (14 bytes); what follows a broken rule is not to be given to it. ``pongs`` says
-    how many have begun.
+    most one header (14 bytes); what follows a broken rule is not to be given to it. ``frames``
+    and ``pongs`` say how many have begun.
     """
 
     def __init__(self, limits: GuardLimits) -> None:
+        self.frames = 0
         self.pongs = 0
         self._limits = limits
         self._head = bytearray()
@@ -135,6 +139,7 @@ class FrameWatch:
     def _frame(self, first: int, length: int) -> ErrorKind | None:
         """Judge a frame by its first byte and its length."""
         last, opcode = bool(first & _FIN), first & _OPCODE
+        self.frames += 1
         if opcode == _TEXT:
             return ErrorKind.TEXT_MESSAGE
         if opcode in _CONTROL:
@@ -229,11 +234,7 @@ class GuardedStream(trio.abc.Stream):
     def _refused(self, data: bytes | bytearray) -> bool:
         if self._deaf:
             return True
-        now = trio.current_time()
-        refill = (now - self._filled_at) * self._limits.bytes_per_s
-        self._tokens = min(self._tokens + refill, self._limits.burst_bytes) - len(data)
-        self._filled_at = now
-        fault = ErrorKind.FLOODED if self._tokens < 0 else self._watch.receive_data(data)
+        fault = self._fault(data)
         if fault is None:
             return False
         self._deaf = True
@@ -241,6 +242,31 @@ class GuardedStream(trio.abc.Stream):
         if fault is ErrorKind.TOO_LARGE:
             self._on_end()
         return True
+
+    def _fault(self, data: bytes | bytearray) -> ErrorKind | None:
+        if not self._charge(len(data) + self._limits.item_bytes):
+            return ErrorKind.FLOODED
+        before = self._watch.frames
+        fault = self._watch.receive_data(data)
+        begun = self._watch.frames - before
+        if fault is None and not self._charge(begun * self._limits.item_bytes):
+            return ErrorKind.FLOODED
+        return fault
+
+    def _charge(self, cost: int) -> bool:
+        now = trio.current_time()
+        refill = (now - self._filled_at) * self._limits.bytes_per_s
+        self._tokens = min(self._tokens + refill, self._limits.burst_bytes) - cost
+        self._filled_at = now
+        return self._tokens >= 0
+
+    def charge_frames(self, count: int) -> bool:
+        """Charge the frames that were in the bytes; False for too many, which is a fault."""
+        if self._charge(count * self._limits.item_bytes):
+            return True
+        self._deaf = True
+        self._on_fault(ErrorKind.FLOODED)
+        return False
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Write, or break within ``write_s``.

@@ -49,6 +49,7 @@ def reactor_options(options: LinkOptions, *, echo: bool = False) -> ReactorOptio
         fragments_max=guard.fragments_max,
         burst_bytes=guard.burst_bytes,
         bytes_per_s=guard.bytes_per_s,
+        item_bytes=guard.item_bytes,
         outbox_bytes_max=4 * guard.message_bytes_max if echo else OUTBOX_BYTES_MAX,
         upgrade_ms=_ms(options.upgrade_s),
         frame_ms=_ms(options.frame_s),

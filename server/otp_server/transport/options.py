@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from otp_server.domain.address import Network
 
 OUTBOX_BYTES_MAX = 65_536
+SEND_BUFFER_BYTES = 16_384
+"""SO_SNDBUF of device connections: hundreds of answers. The kernel takes it twice, with its own
+overhead, where it would keep megabytes for a peer that does not read."""
 
 _ENTRANCE_MIN = 64
 _ENTRANCE_MAX = 16_384

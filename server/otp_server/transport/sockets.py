@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from otp_server.errors import ConfigError
-from otp_server.transport.options import entrance_size
+from otp_server.transport.options import SEND_BUFFER_BYTES, entrance_size
 
 if TYPE_CHECKING:
     from otp_server.core import ReactorListener
@@ -71,7 +71,13 @@ def open_reactor_listener(host: str, port: int, *, reuse_port: bool = False) -> 
 
     _, address = _resolve(host, port)
     try:
-        return ReactorListener(address[0], port, backlog=BACKLOG, reuse_port=reuse_port)
+        return ReactorListener(
+            address[0],
+            port,
+            backlog=BACKLOG,
+            reuse_port=reuse_port,
+            send_buffer_bytes=SEND_BUFFER_BYTES,
+        )
     except (OSError, ValueError) as error:
         number = error.errno if isinstance(error, OSError) else None
         why = error if number is None else os.strerror(number)

@@ -26,7 +26,7 @@ from otp_server.errors import ErrorKind
 from otp_server.telemetry import get_logger
 from otp_server.transport.entrance import Entrance
 from otp_server.transport.guard import GuardedStream, socket_of
-from otp_server.transport.options import OUTBOX_BYTES_MAX, LinkOptions
+from otp_server.transport.options import OUTBOX_BYTES_MAX, SEND_BUFFER_BYTES, LinkOptions
 from otp_server.transport.seam import Upgrade
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class _Link:
         finally:
             self.gone.set()
 
-    async def read(self, ws: WebSocketConnection, face: FaceSide) -> None:
+    async def read(self, ws: WebSocketConnection, stream: GuardedStream, face: FaceSide) -> None:
         """The reader: one byte stream out of the binary messages, frames to the face."""
         decoder = FrameDecoder(self._options.frame_bytes_max)
         deadline = float("inf")
@@ -108,6 +108,8 @@ class _Link:
                 return
             assert isinstance(message, bytes)  # noqa: S101 - the guard lets no text pass
             frames = decoder.receive_data(message)
+            if not stream.charge_frames(len(frames)):
+                return
             if frames:
                 face.received([(self.number, frame) for frame in frames])
             if decoder.fault is not None:
@@ -218,6 +220,7 @@ class WebSocketTransport:
         upgrading = trio.CancelScope(deadline=trio.current_time() + self._options.upgrade_s)
         guarded = GuardedStream(stream, self._options.guard, link.close, upgrading.cancel)
         peer = peer_of(stream)
+        _bound_send_buffer(stream)
         self._entrance.enter(link.number, peer, upgrading.cancel)
         try:
             async with trio.open_nursery() as tasks:
@@ -233,7 +236,7 @@ class WebSocketTransport:
                 tasks.start_soon(self._write, link, ws, tasks.cancel_scope)
                 tasks.start_soon(link.keep_alive, ws, guarded)
                 try:
-                    await link.read(ws, self._face)
+                    await link.read(ws, guarded, self._face)
                 except Exception:
                     self._note_crash()
                     log.exception("device connection failed")
@@ -303,6 +306,14 @@ class WebSocketTransport:
             if refusal is not None:
                 del self._links[link.number]
         return refusal
+
+
+def _bound_send_buffer(stream: trio.abc.Stream) -> None:
+    """Have the kernel keep no more than a few answers for a peer that does not read."""
+    socket = socket_of(stream)
+    if socket is not None:
+        with suppress(OSError):  # gone already
+            socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, SEND_BUFFER_BYTES)
 
 
 def peer_of(stream: trio.abc.Stream) -> str:

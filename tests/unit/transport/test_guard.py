@@ -204,7 +204,7 @@ async def test_nothing_is_heard_after_a_fault_but_the_end(
 
 
 async def test_bytes_are_counted_by_the_second(autojump_clock: trio.testing.MockClock) -> None:
-    watched = Watched(GuardLimits(1000, 4, burst_bytes=1000, bytes_per_s=100))
+    watched = Watched(GuardLimits(1000, 4, burst_bytes=1000, bytes_per_s=100, item_bytes=0))
     kilobyte = encode_ws_frame(bytes(992 - len(HEAD)))
     data = HEAD + kilobyte
     assert len(data) == 1000
@@ -220,6 +220,28 @@ async def test_bytes_are_counted_by_the_second(autojump_clock: trio.testing.Mock
     await watched.peer.send_eof()
     assert await watched.stream.receive_some() == b""
     assert watched.faults == [ErrorKind.FLOODED]
+
+
+async def test_a_read_and_a_frame_cost_more_than_their_bytes(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    limits = GuardLimits(burst_bytes=1000, bytes_per_s=100, item_bytes=50)
+    watched = Watched(limits)
+    await watched.peer.send_all(HEAD)
+    assert await watched.stream.receive_some() == HEAD
+    left = 1000 - len(HEAD) - 50
+    message = 2 * encode_ws_frame(b"", PONG)
+    cost = len(message) + 50 + 2 * 50
+    for _ in range(left // cost):
+        await watched.peer.send_all(message)
+        assert await watched.stream.receive_some() == message
+    assert watched.faults == []
+    assert watched.stream.charge_frames((left % cost) // 50)
+    assert not watched.stream.charge_frames(1)
+    assert watched.faults == [ErrorKind.FLOODED]
+    await watched.peer.send_all(message)
+    await watched.peer.send_eof()
+    assert await watched.stream.receive_some() == b""  # nothing is heard any more
 
 
 async def test_waiting_earns_no_more_than_the_burst(autojump_clock: trio.testing.MockClock) -> None:

@@ -1,6 +1,6 @@
-//! `slow`: peers that ask and never read, with small buffers.
+//! `slow`: peers that ping and never read, with small buffers.
 //!
-//! Each sends messages of several requests, at a rate, either without an end (then it is the amount
+//! Each sends pings, several at once, at a rate, either without an end (then it is the amount
 //! that a server has to bound) or so many and no more (then it is the time). What the server did
 //! with them is counted: whom it cut, and when.
 
