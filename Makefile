@@ -41,7 +41,8 @@ test-rust: build
 	@awk '/^test result:/ {n += $$4} END {print "passed by kind: rust " n}' target/tests.log
 
 test-python: build
-	$(BIN)/python -m pytest
+	-@$(BIN)/python -m tests.support.chromium > /dev/null # without it the tests of the page say why
+	OTP_TEST_ARTEFACTS=$${OTP_TEST_ARTEFACTS-$(CURDIR)/target/artefacts} $(BIN)/python -m pytest
 
 lint: build ## Format, types, layers, stub, clippy
 	$(BIN)/ruff format --check .

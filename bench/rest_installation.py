@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from otp_server.app.base import Base
+from otp_server.app.engine import Engine
 from otp_server.app.rest import RestFace
 from otp_server.clock import SteadyClock
 from otp_server.config import ensure_data_dir, load_config, resolve_keys
@@ -62,7 +63,8 @@ async def install(config: Config, count: int) -> dict[str, Any]:
         settings = SettingsService(store, clock=clock)
         clients = ClientService(store, clock=clock, settings=settings)
         client, secret = await clients.add("bench")
-        starting = {each.name: each for each in RestFace(config, base).operations()}["init"]
+        face = RestFace(config, base, Engine(config, base))
+        starting = {each.name: each for each in face.operations()}["init"]
         uuids: list[str] = []
         for first in range(0, count, _BATCH):
             numbers = range(first, min(first + _BATCH, count))

@@ -27,6 +27,7 @@ import trio
 from bench.rest_installation import EMAIL_TYPE, PHONE_TYPE, contact, process_of
 from bench.suite.rest import CONFIG
 from otp_server.app.base import Base
+from otp_server.app.engine import Engine
 from otp_server.app.rest import RestFace
 from otp_server.clock import SteadyClock
 from otp_server.config import ensure_data_dir, load_config, resolve_keys
@@ -96,7 +97,8 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> None:
         settings = SettingsService(store, clock=clock)
         client, _ = await ClientService(store, clock=clock, settings=settings).add("bench")
         who = {"tenant": client.tenant, "client_id": client.client_id, "address": "127.0.0.1"}
-        face = RestFace(config, Base(keys, store, clock, Metrics()))
+        base = Base(keys, store, clock, Metrics())
+        face = RestFace(config, base, Engine(config, base))
         call, commands = await Caller(face, keys, who).commands(
             arguments.what, _WARM + arguments.count
         )

@@ -7,6 +7,7 @@
     ├── CoreBug              the Rust core panicked; costs one call
     ├── WireError            a message of the peer that cannot be read; its kind
     ├── LimiterFull          a bounded table has no room for one more key
+    ├── Busy                 a bounded queue has no room for one more: ask again in a second
     ├── InvalidFields        a setting's fields are not as they must be: which, and why
     ├── ContactUnreadable    a stored contact does not open with the configured keys
     └── StoreError           the store did not do it
@@ -46,9 +47,17 @@ class ErrorKind(Enum):
 
     MALFORMED = _Kind("malformed", 400, None, "The request could not be read.")
     UNAUTHORIZED = _Kind("unauthorized", 401, 4002, "The token is missing, wrong or revoked.")
-    FORBIDDEN_ORIGIN = _Kind(
-        "forbidden_origin", 403, None, "This origin may not open a device connection."
+    FORBIDDEN_ORIGIN = _Kind("forbidden_origin", 403, None, "This origin is not allowed here.")
+    INVALID_SOCKET = _Kind(
+        "invalid_socket",
+        400,
+        None,
+        "The socket is not bound to this session; open one, and use its socket_id.",
     )
+    PARAMETER_MISSING = _Kind("parameter_missing", 412, None, "A mandatory parameter is missing.")
+    WEAK_PASSWORD = _Kind("weak_password", 400, None, "The password is not good enough.")
+    SIGN_IN_FAILED = _Kind("sign_in_failed", 401, None, "The e-mail or the password is wrong.")
+    SERVICE_NOT_FOUND = _Kind("service_not_found", 404, None, "There is no such service.")
     NOT_FOUND = _Kind("not_found", 404, None, "No such thing here.")
     TYPE_NOT_FOUND = _Kind("type_not_found", 404, None, "There is no OTP type of this name.")
     OTP_NOT_FOUND = _Kind("otp_not_found", 404, None, "There is no OTP process of this uuid.")
@@ -157,6 +166,10 @@ class WireError(OtpServerError):
 
 class LimiterFull(OtpServerError):
     """A bounded limiter table holds only keys in use and has no room for one more."""
+
+
+class Busy(OtpServerError):
+    """A bounded queue has no room for one more: nothing was done, ask again in a second."""
 
 
 class InvalidFields(OtpServerError):

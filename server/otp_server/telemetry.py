@@ -33,6 +33,7 @@ _SECRET_SHAPES = re.compile(
     r"eyJ[\w-]+\.[\w-]+\.[\w-]*"  # a JWT
     r"|[\w.:-]*-[12]-[0-9a-f]{16,}"  # a device token
     r"|\b(?:[A-Za-z0-9+/_-]{40,})={0,2}"  # any long random text: keys, organisation keys
+    r"|\b(?=[A-Za-z]*\d)(?=[a-z\d]*[A-Z])(?=[A-Z\d]*[a-z])[A-Za-z0-9]{22}\b"  # a svc secret
     r"|(?i:bearer)\s+\S+"
     r"|(?<!\w)\d(?:[ \u2010-\u2015\u2212-]?\d){5,11}(?!\w)"  # a code, with or without gaps
     r"|[\w.+-]+@[\w-]+\.[\w.-]+"  # a mail address
@@ -184,6 +185,15 @@ class Metrics:
             "otp_device_confirms", "Confirmations.", ["route", "outcome"], registry=r
         )
         self.live_codes = Gauge("otp_device_live_codes", "Live codes.", ["length"], registry=r)
+        self.client_sockets = Gauge(
+            "otp_client_sockets", "Web sockets of clients, open or on their way in.", registry=r
+        )
+        self.client_upgrades = Counter(
+            "otp_client_upgrades", "WebSocket upgrades of clients.", ["outcome"], registry=r
+        )
+        self.client_closes = Counter(
+            "otp_client_closes", "How web sockets of clients ended, by kind.", ["kind"], registry=r
+        )
         self.http = Counter("otp_http_responses", "HTTP answers.", ["status"], registry=r)
         self.deliveries = Counter(
             "otp_deliveries",

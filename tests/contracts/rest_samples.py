@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from otp_server.domain.audit import Actor
 from otp_server.domain.challenge_type import Channel, CodeType, Plan, PlanRoute
@@ -39,6 +40,11 @@ SMS, EMAIL = Channel.SMS, Channel.EMAIL
 
 def uuid(n: int) -> bytes:
     return hashlib.sha256(f"process {n}".encode()).digest()[:16]
+
+
+def spelled(n: int) -> str:
+    """The uuid of a process as the audit trail names it."""
+    return str(UUID(bytes=uuid(n)))
 
 
 def contact(channel: Channel, n: int) -> SealedContact:

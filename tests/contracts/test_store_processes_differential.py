@@ -105,6 +105,8 @@ class Player:
                 )
                 if f % 4 == 3:
                     first = replace(first, counted_indexes=first.counted_indexes[:1])
+                if c % 4 == 3:
+                    first = replace(first, supersedes=False)
                 second = replace(first, uuid=uuid(serial + (d != 1) * 1000), claim=None)
                 outcomes = await self.store.start_processes(
                     [first, second] if d % 4 == 1 else [first]

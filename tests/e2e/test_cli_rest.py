@@ -162,6 +162,11 @@ def test_forgiving_a_contact_without_wrong_codes(installation: ServerProcess) ->
     assert done.stdout == "it had no wrong codes to forget\n"
     for words in ([], ["--phone", "+4915112345678", "--email", "jane@example.com"]):
         assert "name one contact" in refused(installation, *forgive, *words)
+    email = ("--email", "jane@example.com")
+    of_account = ("contact", "forgive", "--organisation", "main", *email)
+    assert installation.cli(*of_account) == {"forgiven": False}
+    for words in (("contact", "forgive", *email), (*of_account, "--tenant", "default")):
+        assert "give --tenant or --organisation" in refused(installation, *words)
     for words in (["--phone", "0151 12345678"], ["--email", "jane"]):
         said = refused(installation, *forgive, *words)
         assert "this contact cannot be used: it " in said

@@ -45,9 +45,14 @@ display = []
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", 401, 403, 404, 409, 422, 429, "5xx"]
 [checks.negative_data_rejection]
-expected-statuses = [400, 401, 403, 404, 405, 409, 413, 415, 422, 429, "5xx"]
+expected-statuses = [400, 401, 403, 404, 405, 409, 412, 413, 415, 422, 429, "5xx"]
+[[operations]]
+include-tag = "svc"
+[operations.checks.positive_data_acceptance]
+expected-statuses = ["2xx", 400, 401, 403, 429, "5xx"]
 """
-"""5xx are for ``not_a_server_error``; a 422 to good data is for ``tests/e2e/openapi/checks.py``."""
+"""5xx are for ``not_a_server_error``; a 422 to good data, and a 400 of the svc face, are for
+``tests/e2e/openapi/checks.py``."""
 
 AS = """
 [[operations]]
@@ -93,6 +98,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         device="requests_per_minute = 1000000",
         confirm=UNLIMITED_CONFIRMS,
         rest=GENEROUS,
+        more="[svc]\ncalls_per_address = [[1000000, 60]]\n",
     )
     registered = register(server.config, 1)
     credentials = add_key(server.config)
@@ -134,8 +140,15 @@ def fuzz(target: Target, folder: Path, *options: str, settings: str | None = Non
 
 
 def test_with_a_token(target: Target, tmp_path: Path) -> None:
-    said = fuzz(target, tmp_path, "--seed", str(FIXED_SEED), "--max-examples", "5")
+    seed = ("--seed", str(FIXED_SEED))
+    said = fuzz(target, tmp_path, *seed, "--max-examples", "5", "--exclude-tag", "svc")
     assert "Tested: 30" in said
+
+
+def test_the_services_of_web_clients(target: Target, tmp_path: Path) -> None:
+    seed = ("--seed", str(FIXED_SEED))
+    said = fuzz(target, tmp_path, *seed, "--max-examples", "5", "--include-tag", "svc")
+    assert "Tested: 12" in said
 
 
 def test_with_a_token_and_another_seed_each_time(
@@ -148,4 +161,5 @@ def test_with_a_token_and_another_seed_each_time(
 
 
 def test_without_a_token(target: Target, tmp_path: Path) -> None:
-    fuzz(target, tmp_path, "--seed", str(FIXED_SEED), "--phases", "coverage", settings=SETTINGS)
+    options = ("--seed", str(FIXED_SEED), "--phases", "coverage", "--exclude-tag", "svc")
+    fuzz(target, tmp_path, *options, settings=SETTINGS)

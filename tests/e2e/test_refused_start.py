@@ -101,3 +101,17 @@ def test_another_index_key_of_contacts_is_refused_until_it_is_named(tmp_path: Pa
     server.start().stop()
     del server.environment["OTP_SERVER_REST__CONTACT_INDEX"]
     server.start().stop()
+
+
+def test_production_says_in_one_line_that_it_tells_who_has_an_account(production: Path) -> None:
+    """Requirement 32. It is said before anything is opened."""
+
+    def lines(**environment: str) -> list[str]:
+        said = serve(production, **environment).stderr.splitlines()
+        return [line for line in said if "svc." in line and "warning" in line.lower()]
+
+    revealing, calling = lines()
+    assert "svc.reveal_accounts = true" in revealing
+    assert "svc.get_calls = true" in calling
+    hidden = {"OTP_SERVER_SVC__REVEAL_ACCOUNTS": "no", "OTP_SERVER_SVC__GET_CALLS": "no"}
+    assert lines(**hidden) == []

@@ -17,12 +17,17 @@ CODE = re.compile(r"(?<![\w@#])[A-Z0-9]{6,32}(?!\w)")
 
 @dataclass(frozen=True)
 class Mail:
-    """One message: its code is the first word of six or more digits or capitals in its text."""
+    """One message: its code is the first word of six or more digits or capitals in its text.
+
+    ``code`` is empty where there is none: a notice has no code.
+    """
 
     channel: str
     to: str
     process: str
     code: str
+    subject: str = ""
+    text: str = ""
 
 
 @dataclass
@@ -44,6 +49,10 @@ class Outbox:
             self.mails += [_mail(line) for line in whole.splitlines()]
         return self.mails
 
+    def to(self, address: str) -> list[Mail]:
+        """The messages to one address, the first one first."""
+        return [mail for mail in self.look() if mail.to == address]
+
     def of(self, process: str) -> list[Mail]:
         """The messages of one process, the first one first."""
         return [mail for mail in self.look() if mail.process == process]
@@ -57,5 +66,11 @@ class Outbox:
 def _mail(line: bytes) -> Mail:
     said = json.loads(line)
     found = CODE.search(said["text"])
-    assert found, f"no code in {said['text']!r}"
-    return Mail(said["channel"], said["to"], said["process"], found[0])
+    return Mail(
+        said["channel"],
+        said["to"],
+        said["process"],
+        found[0] if found else "",
+        said["subject"],
+        said["text"],
+    )

@@ -24,6 +24,8 @@ from tests.support.world import KEY, TrioClock
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from otp_server.services.delivery_watch import DeliveryWatch
+
 SMS = PlanRoute(Channel.SMS, 1, 1, "", "Code ${answer}")
 EMAIL = PlanRoute(Channel.EMAIL, 2, 1, "Your code", "Code ${answer}, good for ${minutes} min")
 VAULT = ContactVault([("c1", KEY)])
@@ -201,7 +203,7 @@ class ToldSender:
 class DeliveryStage:
     """A delivery service over the outbox above and told senders, on Trio's clock."""
 
-    def __init__(self, **options: float) -> None:
+    def __init__(self, *, watch: DeliveryWatch | None = None, **options: float) -> None:
         self.clock = TrioClock()
         self.outbox = QueuedMessages()
         self.metrics = Metrics()
@@ -220,6 +222,7 @@ class DeliveryStage:
                 self.clock,
                 self.metrics,
                 DeliveryOptions(**options),
+                watch,
             ),
         )
 

@@ -12,6 +12,8 @@ batches          service calls as operations need them
 json_bodies      JSON bodies, read strictly
 authentication   whose token a request carries
 problem          an error as a problem (RFC 9457)
+refusal          a service's refusal as an error
+limit_headers    RateLimit and RateLimit-Policy
 openapi          the document, made of operations
 unshown          a repr for shapes that may hold a secret
 web              the application whose every error is answered

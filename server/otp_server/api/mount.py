@@ -2,7 +2,7 @@
 
 Each path takes all methods and says itself which are allowed, so a literal path wins over one with
 a ``{name}`` whatever the method is: ``GET /otp/init`` is no search for a type called ``init``.
-HEAD is answered as GET; OPTIONS never reaches an operation (requirement 23).
+HEAD is answered as GET, unless an operation says no; OPTIONS never reaches one (requirement 23).
 """
 
 from __future__ import annotations
@@ -49,13 +49,16 @@ def mount(
 ) -> None:
     """Add operations to an application; ``tokens`` is needed by those with a scope.
 
-    The first segments of their paths become the face's: errors under them are said in its style.
+    Errors of a literal path are said in its operation's style. The first segments of paths become
+    the face's: all other errors under them are said in the style of the first operation there.
     """
     for path, methods in by_path(operations).items():
         for operation in methods.values():
             if operation.scope is not None and tokens is None:
                 raise ValueError(f"{operation.name} has a scope, and nobody checks tokens")
-        app.styles[path.split("/", 2)[1]] = next(iter(methods.values())).error_style
+        style = next(iter(methods.values())).error_style
+        app.styles.setdefault(path.split("/", 2)[1], style)
+        app.styles[path] = style
         rule = app.url_rule_class(
             _NAME.sub(r"<\1>", path), endpoint=path, methods=None, merge_slashes=False
         )
@@ -68,7 +71,7 @@ def _view(
     app: HttpApp, methods: Mapping[str, Operation[Any, Any]], tokens: TokenChecker | None
 ) -> Callable[..., Awaitable[QuartResponse]]:
     served = dict(methods)
-    if "GET" in served:
+    if "GET" in served and served["GET"].head:
         served["HEAD"] = served["GET"]
     allow = [("Allow", ", ".join(sorted(served)))]
 

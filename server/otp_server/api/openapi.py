@@ -41,6 +41,7 @@ _TAGS = {
     "processes": "OTP processes: a code goes to a contact, and what somebody typed is checked.",
     "configuration": "What a tenant configures: types, the routes of their codes, templates.",
     "oauth": "Access tokens of API clients.",
+    "svc": "Web clients: their sessions, and a code by e-mail that sets a new password.",
     "device": "Codes that devices show and apps confirm.",
 }
 
@@ -267,6 +268,18 @@ def _security_schemes() -> dict[str, object]:
             "type": "http",
             "scheme": "basic",
             "description": "A client's id and secret.",
+        },
+        "session": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": "regsid",
+            "description": "The session cookie of a web client.",
+        },
+        "sessionHeader": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "x-param-regsid",
+            "description": "The same id, for clients without cookies.",
         },
         "deviceToken": {**bearer, "description": "A device's token."},
         "apiToken": {**bearer, "description": "The token of a confirmation."},

@@ -160,7 +160,8 @@ class Operation(Generic[C, O]):
     spellings of it. ``scope`` None asks for no token of an API client. An outcome may be an
     ApiError: then it is answered as one, and the batch's other items are not touched. ``hot``
     operations may be mounted on the reactor too. ``admit`` is asked first, before the request is
-    read any further; the list headers it gives go with the good answer.
+    read any further; the list headers it gives go with the good answer. ``head``: whether HEAD is
+    answered as a GET of this operation.
 
     For the document: ``body`` and ``answer`` are structs, ``body_media_type`` says how the body is
     written, ``status`` is the good answer's and ``other_answers`` the shapes of statuses that are
@@ -179,6 +180,7 @@ class Operation(Generic[C, O]):
     scope: Scope | None = None
     admit: Callable[[Request], Sequence[tuple[str, str]]] | None = None
     hot: bool = False
+    head: bool = True
     tag: str = ""
     description: str = ""
     body: Any = None

@@ -53,7 +53,7 @@ class WebOptions:
 class HttpApp(QuartTrio):
     """An application that knows in which style each of its paths says an error.
 
-    ``styles`` is by the first segment of a path.
+    ``styles`` is by path and, for those that have none, by the first segment.
     """
 
     def __init__(self, name: str, options: WebOptions, metrics: Metrics) -> None:
@@ -66,7 +66,8 @@ class HttpApp(QuartTrio):
 
     def refuse(self, error: ApiError, path: str) -> QuartResponse:
         """The answer for an error of a request for this path."""
-        style = self.styles.get(path.split("/", 2)[1] if path.startswith("/") else "", PROBLEMS)
+        first = path.split("/", 2)[1] if path.startswith("/") else ""
+        style = self.styles.get(path) or self.styles.get(first, PROBLEMS)
         return to_quart(style.render(error))
 
     def crash(self, error: BaseException, path: str) -> QuartResponse:

@@ -10,7 +10,9 @@ starting and stopping is in ``server`` and nowhere else:
     server      one running server
     services    the use cases over one store
     base        what every part is built over
-    rest        the rest face: services, delivery workers, operations
+    engine      codes, contacts, deliveries and their upkeep: what rest and svc share
+    rest        the rest face: services, operations
+    svc         the svc face: accounts, sessions, codes, web sockets, the page
     operations  every HTTP operation on one application
     collecting  how the collector behaves meanwhile
     face        the device face and its HTTP side

@@ -17,6 +17,7 @@ from otp_server.transport.http import HttpLimits
 from otp_server.transport.options import LinkOptions
 from otp_server.transport.sockets import (
     TlsFiles,
+    client_sockets_possible,
     connections_possible,
     http_connections_possible,
     open_listener,
@@ -112,12 +113,16 @@ def http_limits(descriptors: int, web: WebOptions) -> HttpLimits:
 
 def _link_options(config: Config, descriptors: int) -> LinkOptions:
     device = config.device
-    possible = connections_possible(descriptors, device.max_connections)
+    client_sockets = client_sockets_possible(descriptors, config.svc.sockets_max)
+    possible = connections_possible(
+        descriptors, device.max_connections, client_sockets=client_sockets
+    )
     log.info(
         "descriptor limit",
         descriptors=descriptors,
         device_connections=possible,
         http_connections=http_connections_possible(descriptors),
+        client_sockets=client_sockets,
     )
     return LinkOptions(
         path=device.path,

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from otp_server.api.device.http import DeviceHttp
     from otp_server.api.web import HttpApp
     from otp_server.app.rest import RestFace
+    from otp_server.app.svc import SvcFace
 
 
-def mount_operations(app: HttpApp, device: DeviceHttp, rest: RestFace) -> None:
+def mount_operations(app: HttpApp, device: DeviceHttp, rest: RestFace, svc: SvcFace) -> None:
     """Mount the faces, ``/openapi.json`` and ``/docs``."""
-    operations = [*device.operations(), *rest.operations()]
+    operations = [*device.operations(), *rest.operations(), *svc.operations()]
     mount(app, operations, rest.directory)
     mount(app, docs_operations(operations, version=__version__))

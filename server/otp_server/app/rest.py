@@ -1,31 +1,22 @@
-"""The rest face, from the configuration: its services, its workers, its operations."""
+"""The rest face, from the configuration: its services and its operations."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from otp_server.api.rest.oauth import oauth_operations
 from otp_server.api.rest.operations import RestOptions, RestServices, rest_operations
-from otp_server.config import provider_options, windows_ms
-from otp_server.core import Keyring
-from otp_server.delivery import open_senders
+from otp_server.config import windows_ms
 from otp_server.domain.contact import PhoneRules
 from otp_server.domain.settings_rules import TTL_MAX_S, TTL_STRICT_MAX_S, SettingsBounds
 from otp_server.errors import ConfigError, LimiterFull, StoreUnavailable
 from otp_server.services.attempts import AttemptRules, AttemptService
 from otp_server.services.call_limits import CallLimits
 from otp_server.services.clients import ClientDirectory
-from otp_server.services.compose import MessageComposer
-from otp_server.services.contact_keys import check_contact_keys
-from otp_server.services.contacts import ContactVault
-from otp_server.services.deliver import DeliveryOptions, DeliveryParts, DeliveryService
 from otp_server.services.guards import GuardRules, SmsGuards
 from otp_server.services.idempotency import Claims
-from otp_server.services.limit_hits import LimitHits
-from otp_server.services.process_upkeep import ProcessUpkeep
 from otp_server.services.search import SearchRules, SearchService
 from otp_server.services.settings import PlanCache, SettingsService
 from otp_server.services.signing import TokenSigner
@@ -36,6 +27,7 @@ from otp_server.telemetry import get_logger
 if TYPE_CHECKING:
     from otp_server.api.operation import Operation
     from otp_server.app.base import Base
+    from otp_server.app.engine import Engine
     from otp_server.config import Config
 
 _HOUR_MS = 3_600_000
@@ -48,42 +40,22 @@ log = get_logger(__name__)
 class RestFace:
     """Everything of the rest face. Make it inside Trio; ``restore``, then ``run``."""
 
-    def __init__(self, config: Config, base: Base) -> None:
+    def __init__(self, config: Config, base: Base, engine: Engine) -> None:
         rest, store, clock = config.rest, base.store, base.clock
-        keyring = Keyring(base.keys.code)
-        vault = ContactVault(base.keys.contact)
-        providers = open_senders(provider_options(config), clock)
+        vault, delivery = engine.vault, engine.delivery
         bounds = SettingsBounds(
             ttl_max_s=TTL_STRICT_MAX_S if rest.strict else TTL_MAX_S,
-            channels=frozenset(providers),
+            channels=engine.channels,
             domain=rest.sms_origin,
         )
         plans = PlanCache(store, clock=clock)
-        hits = LimitHits(base.metrics)
         windows = _windows(config)
-        limits = ProcessLimits(windows, hits=hits, guards=_guards(config))
-        self._calls = CallLimits(windows, hits=hits, clock=clock)
+        limits = ProcessLimits(windows, hits=engine.hits, guards=_guards(config))
+        self._calls = CallLimits(windows, hits=engine.hits, clock=clock)
         claims = Claims(base.keys.contact[-1][1], kept_ms=rest.idempotency_hours * _HOUR_MS)
         country = rest.default_country or None
-        self._check_contact_keys = partial(
-            check_contact_keys, store, vault, now_ms=clock.now_ms(), accepted=rest.contact_index
-        )
         self._answer_s = rest.answer_s
         self._metrics = base.metrics
-        self._delivered = trio.Event()
-        self._upkeep = ProcessUpkeep(
-            store, clock, hits, base.metrics, rest.keep_days, frozenset(providers)
-        )
-        self._delivery = DeliveryService(
-            providers,
-            DeliveryParts(
-                store,
-                MessageComposer(keyring, vault, rest.sms_origin),
-                clock,
-                base.metrics,
-                DeliveryOptions(),
-            ),
-        )
         self._directory = ClientDirectory(
             store, signer=TokenSigner(base.keys.token), clock=clock, token_ttl_s=rest.token_s
         )
@@ -94,21 +66,21 @@ class RestFace:
             vault=vault,
             limits=limits,
             rules=StartRules(
-                key_id=keyring.key_ids[0],
+                key_id=engine.keyring.key_ids[0],
                 claims=claims,
                 phones=PhoneRules(frozenset(rest.countries)),
                 default_country=country,
-                can_send=self._delivery.can_try,
-                message_stored=self._delivery.notify,
+                can_send=delivery.can_try,
+                message_stored=delivery.notify,
                 ttl_max_s=bounds.ttl_max_s,
             ),
         )
         self._attempts = AttemptService(
             store,
             clock=clock,
-            keyring=keyring,
+            keyring=engine.keyring,
             limits=limits,
-            rules=AttemptRules(claims, self._delivery.notify, frozenset(providers)),
+            rules=AttemptRules(claims, delivery.notify, engine.channels),
         )
         self._services = RestServices(
             starts=self._starts,
@@ -145,7 +117,6 @@ class RestFace:
         day do not fit into, and StoreUnavailable.
         """
         await self._attempts.check_keys()
-        await self._check_contact_keys()
         await self._directory.refresh()
         try:
             return await self._starts.restore()
@@ -155,32 +126,7 @@ class RestFace:
             ) from None
 
     async def run(self) -> None:
-        """Deliver, sweep and follow revocations until cancelled; drain first."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._deliver)
-            nursery.start_soon(self._upkeep.run)
-            nursery.start_soon(self._follow_clients)
-
-    def drain(self) -> None:
-        """Begin no further delivery."""
-        self._delivery.drain()
-
-    async def wait_delivered(self) -> None:
-        """After :meth:`drain`: until the deliveries that had begun have ended."""
-        await self._delivered.wait()
-
-    async def flush(self) -> None:
-        """Write down what only memory holds; at the end. A store that cannot is logged."""
-        try:
-            await self._upkeep.flush_hits()
-        except StoreUnavailable as error:
-            log.warning("limit hits are not in the audit trail", why=str(error))
-
-    async def _deliver(self) -> None:
-        await self._delivery.run()
-        self._delivered.set()
-
-    async def _follow_clients(self) -> None:
+        """Follow revocations of clients until cancelled."""
         while True:
             await trio.sleep(_REFRESH_S)
             try:

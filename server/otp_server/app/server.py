@@ -14,11 +14,13 @@ from otp_server.api.ops import OpsHttp
 from otp_server.api.web import WebOptions, make_app
 from otp_server.app.base import Base
 from otp_server.app.collecting import short_collections
+from otp_server.app.engine import Engine
 from otp_server.app.face import device_http, face_options
 from otp_server.app.listeners import Listeners, device_transport, http_limits, tls_files
 from otp_server.app.operations import mount_operations
 from otp_server.app.rest import RestFace
 from otp_server.app.services import Services
+from otp_server.app.svc import SvcFace
 from otp_server.clock import SteadyClock
 from otp_server.domain.address import parse_networks
 from otp_server.errors import ErrorKind
@@ -53,7 +55,10 @@ class Parts:
 
     base: Base
     services: Services
+    engine: Engine
     rest: RestFace
+    svc: SvcFace
+    descriptors: int
 
 
 class Server:
@@ -88,17 +93,23 @@ class Server:
             resources.push_async_callback(_close_store, store)
             base = Base(self._keys, store, self._clock, Metrics())
             services = Services(config, base)
-            rest = RestFace(config, base)
+            engine = Engine(config, base)
+            rest = RestFace(config, base, engine)
+            descriptors = raise_descriptor_limit()
+            svc = SvcFace(config, base, engine, descriptors)
+            await engine.check()
             guesses = await services.confirm.restore(services.guesses_kept_ms)
-            starts = await rest.restore()
+            starts = await rest.restore() + await svc.restore()
             log.info("store open", url=config.store.url, guesses=guesses, starts=starts)
-            await self._serve(Parts(base, services, rest), listeners, announce)
+            await self._serve(
+                Parts(base, services, engine, rest, svc, descriptors), listeners, announce
+            )
 
     async def _serve(
         self, parts: Parts, listeners: Listeners, announce: Callable[[str], None]
     ) -> None:
         config, metrics, store = self._config, parts.base.metrics, parts.base.store
-        services, rest = parts.services, parts.rest
+        services, engine, rest, svc = parts.services, parts.engine, parts.rest, parts.svc
         upkeep = Upkeep(store, services.clock, services.live, metrics, services.guesses_kept_ms)
         await upkeep.sweep()
         await upkeep.count()
@@ -107,7 +118,7 @@ class Server:
             face_options(config),
             metrics,
         )
-        descriptors = raise_descriptor_limit()
+        descriptors = parts.descriptors
         calm_accept_log()
         transport, serve_devices = device_transport(
             config, face, metrics, listeners.device, descriptors
@@ -116,7 +127,7 @@ class Server:
         web = WebOptions(config.http.max_body_bytes, parse_networks(config.http.trusted_proxies))
         http_app = make_app("http", web, metrics, draining=self._drain.is_set)
         ops_app = make_app("ops", web, metrics)
-        mount_operations(http_app, device_http(config, services, web, metrics), rest)
+        mount_operations(http_app, device_http(config, services, web, metrics), rest, svc)
         OpsHttp(store, self._drain.is_set, metrics).mount(ops_app)
 
         stop_ops = trio.Event()
@@ -140,7 +151,9 @@ class Server:
             async with trio.open_nursery() as background:
                 await background.start(face.run)
                 background.start_soon(upkeep.run)
+                background.start_soon(engine.run)
                 background.start_soon(rest.run)
+                background.start_soon(svc.run)
                 async with trio.open_nursery() as serving:
                     await serving.start(serve_devices)
                     serving.start_soon(
@@ -149,6 +162,7 @@ class Server:
                             tls=tls_files(config.http.tls),
                             limits=http_limits(descriptors, web),
                             stop=self._drain.wait,
+                            sockets=svc.sockets,
                         ),
                         http_app,
                         listeners.http,
@@ -162,12 +176,12 @@ class Server:
                     log.info("draining", within_s=drain_s)
                     ends_at = trio.current_time() + drain_s
                     serving.cancel_scope.deadline = ends_at
-                    rest.drain()
+                    engine.drain()
                     await _drain_devices(face, transport, drain_s)
                 with trio.move_on_at(ends_at):
-                    await rest.wait_delivered()
+                    await engine.wait_delivered()
                 with trio.move_on_after(_LAST_WORDS_S):
-                    await rest.flush()
+                    await engine.flush()
                 background.cancel_scope.cancel()
             stop_ops.set()
             ops.cancel_scope.deadline = ends_at

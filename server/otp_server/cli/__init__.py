@@ -4,6 +4,7 @@
     serving      serve, default-config, check-config
     devices      device add, list, revoke; org add
     keys         key add, list, revoke: API clients of the REST face
+    users        user add, list: accounts of the svc face
     contacts     contact forgive
     audit        audit verify, export
     simulating   simulate
@@ -26,6 +27,7 @@ from otp_server.cli.devices import device_app, org_app
 from otp_server.cli.keys import key_app
 from otp_server.cli.serving import check_config, default_config, serve
 from otp_server.cli.simulating import simulate
+from otp_server.cli.users import user_app
 from otp_server.errors import OtpServerError
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ app = App(
 app.command(serve)
 app.command(default_config, name="default-config")
 app.command(check_config, name="check-config")
-for group in (device_app, org_app, key_app, contact_app, audit_app):
+for group in (device_app, org_app, key_app, user_app, contact_app, audit_app):
     app.command(group)
 app.command(simulate)
 

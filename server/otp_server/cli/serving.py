@@ -18,6 +18,7 @@ from otp_server.config import (
     load_config,
     render_default_config,
     resolve_keys,
+    svc_warnings,
 )
 from otp_server.telemetry import configure_logging, get_logger
 
@@ -36,6 +37,8 @@ def serve(*, config: ConfigFile = None) -> None:
             "the ops listener asks nobody who they are: keep it inside",
             listen=str(loaded.ops.listen),
         )
+    for key, why in svc_warnings(loaded):
+        get_logger(__name__).warning(f"{key} = true: {why}", key=key)
     ensure_data_dir(loaded.server.data_dir)
     keys = resolve_keys(loaded)
     server = Server(loaded, keys)

@@ -1,8 +1,8 @@
 """Configuration: one TOML file, the environment over it, and the keys of the installation.
 
     schema        every key once: name, type, range, default, sentence
-    rest_schema, delivery_schema
-                  the keys of the REST face and of its deliveries
+    rest_schema, delivery_schema, svc_schema
+                  the keys of the REST face, of deliveries and of the svc face
     ranges        types that several keys share
     settings      the schema as a table, one row a key
     endpoint      HOST:PORT
@@ -10,7 +10,7 @@
     values        one value into its key's type, and the words for what was wanted
     environment   OTP_SERVER_<SECTION>__<KEY> and ..._FILE
     limits        windows and the length rule, in the units of the core
-    checks, rest_checks, provider_checks
+    checks, rest_checks, svc_checks, provider_checks
                   what keys must hold between them, and what production refuses
     providers     the options of the providers of messages
     finding       what a check finds
@@ -30,6 +30,7 @@ from otp_server.config.problem import InvalidConfigError, Problem
 from otp_server.config.providers import provider_options
 from otp_server.config.render import render_default_config
 from otp_server.config.schema import Config
+from otp_server.config.svc_checks import svc_warnings
 
 __all__ = [
     "PURPOSES",
@@ -44,5 +45,6 @@ __all__ = [
     "provider_options",
     "render_default_config",
     "resolve_keys",
+    "svc_warnings",
     "windows_ms",
 ]

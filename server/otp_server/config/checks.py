@@ -10,6 +10,7 @@ from otp_server.config.finding import Finding
 from otp_server.config.limits import code_policy
 from otp_server.config.provider_checks import check_delivery
 from otp_server.config.rest_checks import check_rest
+from otp_server.config.svc_checks import check_svc
 from otp_server.domain.address import parse_networks
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def check_config(config: Config) -> list[Finding]:
         *_tls("device", config.device),
         *_tls("http", config.http),
         *check_rest(config),
+        *check_svc(config),
         *check_delivery(config),
         *(_production(config) if config.server.profile == "production" else ()),
     ]

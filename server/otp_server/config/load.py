@@ -33,6 +33,7 @@ _FILES = (
     "http.tls_key",
     "delivery.email.ca_file",
     "delivery.sms.ca_file",
+    "svc.breached_passwords",
 )
 
 

@@ -21,6 +21,7 @@ from otp_server.config.endpoint import Endpoint
 from otp_server.config.ranges import DAY_S, NUMBER_MAX, TlsFile, Windows
 from otp_server.config.rest_schema import RestSection
 from otp_server.config.secret import SecretKeys
+from otp_server.config.svc_schema import SvcSection
 
 
 class TlsFiles(NamedTuple):
@@ -260,6 +261,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     confirm: ConfirmSection = ConfirmSection()
     http: HttpSection = HttpSection()
     rest: RestSection = RestSection()
+    svc: SvcSection = SvcSection()
     delivery: DeliverySection = DeliverySection()
     ops: OpsSection = OpsSection()
     store: StoreSection = StoreSection()

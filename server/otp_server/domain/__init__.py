@@ -17,6 +17,10 @@ process_id   the public identifier of an OTP process
 process_outcome  what the use cases of processes answer
 idempotency  how an Idempotency-Key is written
 client       API clients, their tenants and scopes
+account      accounts of the svc face, their organisations and sessions
+password_rules  what a password may be
+account_outcome  what the use cases of accounts answer
+reset_words  the words of the svc face's mails, and their language
 audit        the chained trail: who did what
 address      a client's address as a limiter key
 """

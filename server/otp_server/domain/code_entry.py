@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from otp_server.domain.challenge_type import CodeType
 
 _DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2212"
-_CHARACTERS_PER_SYMBOL_MAX = 4  # room for blanks, dashes and invisible marks between symbols
+CHARACTERS_PER_SYMBOL_MAX = 4
+"""Of what is looked at: room for blanks, dashes and invisible marks between symbols."""
 
 
 def parse_code(text: str, *, length_min: int, length_max: int) -> Passcode | None:
@@ -44,7 +45,7 @@ def _kept(text: str, length_max: int) -> str | None:
     Only ASCII letters are raised: ``str.upper`` would make two letters of some, and Latin ones of
     others that are not.
     """
-    if len(text) > _CHARACTERS_PER_SYMBOL_MAX * length_max:
+    if len(text) > CHARACTERS_PER_SYMBOL_MAX * length_max:
         return None
     return "".join(
         str(unicodedata.decimal(c)) if c.isdecimal() else c.upper() if c.isascii() else c

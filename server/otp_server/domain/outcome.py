@@ -35,6 +35,7 @@ class Reason(StrEnum):
     DEVICE_LIMIT = "device_limit"
     DEVICE_UNKNOWN = "device_unknown"
     CROWDED = "crowded"
+    BUSY = "busy"
     COLLISION = "collision"
     LATE = "late"
     BUG = "bug"

@@ -31,6 +31,29 @@ process_fields  what is wrong with the fields of a request
 process_upkeep  the periodic work for processes
 lockouts   forgiving a contact its wrong codes
 audit      the audit trail: walking its chain, reading it
+accounts   accounts of the svc face: made, found, shown to their owners
+sessions   sessions of web clients: begun, found, signed in, ended
+session_limits  how often a session may be begun, and a password tried
+address_calls   how often an address may call the svc face
+passwords  passwords hashed and compared, a few at a time
+password_policy  new passwords judged
+breached   passwords that attackers try first
+bounded_threads  blocking work in a few threads, with a bounded queue
+sockets    open web sockets, whose session each is bound to, one-time tokens
+account_upkeep  the periodic work for accounts
+resets     codes of the svc face: sent, checked, used to set a password
+reset_calls     what is asked of them
+reset_parts     what they work with, and go by
+reset_reading   who calls, and about which account
+reset_sends     a code on its way, and its secret
+reset_attempts  a secret and a code against what was sent
+reset_checks    whether a code is right
+reset_changes   a right code changes the password
+reset_processes their OTP processes, and the notice's
+reset_limits    their limits
+quiet_wake waking who delivers, but not while the caller is answered
+delivery_watch  who waits for a message is told what became of it
+start_journal   the journal of starts, read back page by page
 presence   which devices are connected now, and who must be told of a revocation
 upkeep     the periodic work: expiry, live counts, retention
 """

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 from otp_server.domain.audit import Actor
 from otp_server.domain.challenge_type import EVERY_CHANNEL
-from otp_server.domain.code_entry import parse_answer
 from otp_server.domain.idempotency import parse_key
 from otp_server.domain.outcome import Reason
 from otp_server.domain.process import FailureReason, ProcessStatus
@@ -39,7 +38,7 @@ from otp_server.services.ports.processes import (
     Settled,
     Verdict,
 )
-from otp_server.services.process_code import derive_code
+from otp_server.services.process_code import is_code
 from otp_server.services.process_fields import claim_problems, code_problems, invalid
 from otp_server.services.store_wait import store_wait
 from otp_server.telemetry import get_logger
@@ -250,14 +249,11 @@ class AttemptService:
 
     def _compare(self, each: _Entered, counted: Counted) -> Verdict | ProcessRefused:
         """Whether the text is the code; a refusal where the code's key is gone, a fault of ours."""
-        plan = counted.plan
         try:
-            code = derive_code(self._keyring, counted)
+            right = is_code(self._keyring, counted, each.attempt.code)
         except KeyError:
             log.exception("the key of a code is not configured any more", key_id=counted.key_id)
             return ProcessRefused(ErrorKind.INTERNAL, Reason.KEY_MISSING)
-        typed = parse_answer(each.attempt.code, plan.code_type, plan.code_length)
-        right = typed is not None and typed.matches(code)
         now_ms = self._clock.now_ms()
         item = each.item
         return Verdict(counted, right, now_ms, item.actor, item.claim, item.usable)
@@ -270,13 +266,8 @@ class AttemptService:
         match answer:
             case AttemptRefusal():
                 return self._refused(answer, each.attempt, each.item.at_ms)
-            case AttemptWait(retry_after_ms, route):
-                return ProcessRefused(
-                    ErrorKind.RATE_LIMITED,
-                    Reason.FAILURES_WAIT,
-                    retry_after_ms,
-                    violated=(ROUTE_POLICY if route else FAILURES_POLICY,),
-                )
+            case AttemptWait():
+                return refused_for_now(answer)
             case AttemptReplayed(accepted):
                 kind = Accepted if accepted else Wrong
                 return kind(replayed=True, quotas=self._quotas(each.charged))
@@ -308,6 +299,16 @@ class AttemptService:
 
     def _quotas(self, charged: Charged) -> tuple[Quota, ...]:
         return self._limits.quotas(charged, self._clock.now_ms())
+
+
+def refused_for_now(wait: AttemptWait) -> ProcessRefused:
+    """The refusal of an attempt that must wait."""
+    return ProcessRefused(
+        ErrorKind.RATE_LIMITED,
+        Reason.FAILURES_WAIT,
+        wait.retry_after_ms,
+        violated=(ROUTE_POLICY if wait.route else FAILURES_POLICY,),
+    )
 
 
 def _refused(refusal: AttemptRefusal) -> ProcessRefused:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from otp_server.clock import Clock
     from otp_server.services.compose import MessageComposer
+    from otp_server.services.delivery_watch import DeliveryWatch
     from otp_server.services.ports.delivery import Provider, SendOutcome
     from otp_server.services.ports.outbox import LeasedMessage, OutboxStore
     from otp_server.telemetry import Metrics
@@ -71,13 +72,14 @@ class DeliveryOptions:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryParts:
-    """What every worker works with."""
+    """What every worker works with. ``watch``: who is told what became of a process's message."""
 
     store: OutboxStore
     composer: MessageComposer
     clock: Clock
     metrics: Metrics
     options: DeliveryOptions
+    watch: DeliveryWatch | None = None
 
 
 class DeliveryService:
@@ -276,7 +278,14 @@ class DeliveryWorker:
             self.notify()
             if outcome is None:
                 await self._last_word(self._judged(leased, cut))
-        await self._conclude(self._judged(leased, outcome))
+        report = self._judged(leased, outcome)
+        self._tell_watch(leased, report.state)
+        await self._conclude(report)
+
+    def _tell_watch(self, leased: LeasedMessage, state: MessageState) -> None:
+        """Before the report is stored, which may take its time: the outcome is known."""
+        if self._parts.watch is not None:
+            self._parts.watch.judged(leased, state, self._service.usable)
 
     async def _send(self, leased: LeasedMessage) -> SendOutcome:
         now_ms = self._parts.clock.now_ms()

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 UNDECIDED_MS = 1000
 """When to ask again where charges that may yet be given back fill a window."""
+FULL_MS = 1000
+"""When to ask again where a table has no room: it forgets keys whose windows are over."""
 _MS = 1000
 
 
@@ -99,7 +101,19 @@ def charge_all(charges: Sequence[Charge], now_ms: int) -> ProcessRefused | None:
     except LimiterFull:
         for charge in done:
             charge.limit.table.refund(charge.key, now_ms)
-        return ProcessRefused(ErrorKind.OVERLOADED, Reason.LIMITER_FULL)
+        return ProcessRefused(ErrorKind.OVERLOADED, Reason.LIMITER_FULL, FULL_MS)
+    return None
+
+
+def first_refusal(charges: Sequence[Charge], now_ms: int) -> ProcessRefused | None:
+    """The refusal by the first limit without room, which hides those behind it.
+
+    For limits a caller may not know of at no cost: whoever is refused is charged nothing.
+    """
+    for count, charge in enumerate(charges, 1):
+        found = violations([charge], now_ms)
+        if found:
+            return refused_by(found, charges[:count], now_ms)
     return None
 
 

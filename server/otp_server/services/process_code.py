@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from otp_server.domain.code_entry import parse_answer
+
 if TYPE_CHECKING:
     from otp_server.core import Keyring, Passcode
     from otp_server.domain.challenge_type import Plan
@@ -47,3 +49,10 @@ def derive_code(keyring: Keyring, of: Coded) -> Passcode:
         alphabet=of.plan.code_type.value,
         length=of.plan.code_length,
     )
+
+
+def is_code(keyring: Keyring, of: Coded, text: str) -> bool:
+    """Whether what somebody typed is the code, in constant time. KeyError as above."""
+    code = derive_code(keyring, of)
+    typed = parse_answer(text, of.plan.code_type, of.plan.code_length)
+    return typed is not None and typed.matches(code)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from otp_server.domain.code_entry import CHARACTERS_PER_SYMBOL_MAX
 from otp_server.domain.idempotency import parse_key
 from otp_server.domain.outcome import Reason
 from otp_server.domain.process_outcome import ProcessRefused
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 ENTITIES_MAX = 64
 ENTITY_CHARACTERS_MAX = 255
-CODE_CHARACTERS_MAX = 4 * 32
+CODE_CHARACTERS_MAX = CHARACTERS_PER_SYMBOL_MAX * 32
 """Of the longest code, with room for blanks and dashes."""
 CLAIM_FIELD = "Idempotency-Key"
 

@@ -26,6 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from otp_server.domain.account import SVC_TENANT
 from otp_server.domain.address import address_key
 from otp_server.services.limit_charges import (
     Charge,
@@ -113,15 +114,18 @@ class ProcessLimits:
     def restore(self, starts: Iterable[StartRecord], now_ms: int) -> int:
         """Charge what the store remembers, oldest first; how many records. Once, at start.
 
-        A start of the future says that the clock went back: it counts as of now, and is not
-        hidden. A start for two contacts is two records, so what the tenant and everybody have used
-        may be found too high and never too low.
+        Those of the svc face are left to its own limits (``services/reset_limits.py``). A start of
+        the future says that the clock went back: it counts as of now, and is not hidden. A start
+        for two contacts is two records, so what the tenant and everybody have used may be found too
+        high and never too low.
 
         Raises:
             LimiterFull: more contacts than ``keys_max`` were used in the longest window.
         """
         count = 0
         for start in starts:
+            if start.tenant.startswith(SVC_TENANT):
+                continue
             at_ms = min(start.at_ms, now_ms)
             for charge in self._start_charges(start.tenant, start.type_id, [start.index]):
                 charge.limit.table.record(charge.key, at_ms)

@@ -28,7 +28,8 @@ from otp_server.domain.process_id import format_uuid, new_uuid
 from otp_server.domain.process_outcome import HandshakeAnswer, ProcessRefused, StartAnswer
 from otp_server.errors import ErrorKind, StoreUnavailable
 from otp_server.services.idempotency import claim_refused
-from otp_server.services.ports.processes import ID_MAX, ClaimRefusal, NewProcess, StalePlan, Started
+from otp_server.services.ports.processes import ClaimRefusal, NewProcess, StalePlan, Started
+from otp_server.services.start_journal import walk_starts
 from otp_server.services.start_limits import Charged, SmsStart, Wish
 from otp_server.services.start_reading import (
     Declined,
@@ -107,11 +108,11 @@ class StartService:
         Raises StoreUnavailable, and LimiterFull (``ProcessLimits.restore``).
         """
         now_ms = self._clock.now_ms()
-        at_ms, after_id, count = now_ms - self._limits.longest_window_ms, ID_MAX, 0
-        while page := await self._store.starts_since(at_ms, after_id=after_id):
-            count += self._limits.restore(page, now_ms)
-            at_ms, after_id = page[-1].at_ms, page[-1].process_id
-        return count
+        return await walk_starts(
+            self._store,
+            now_ms - self._limits.longest_window_ms,
+            lambda page: self._limits.restore(page, now_ms),
+        )
 
     async def handshake_many(self, asked: Sequence[Handshake]) -> list[HandshakeOutcome]:
         """What an init would answer now, refusals by limits too; charges nothing.

@@ -1,7 +1,7 @@
 """Messages of a channel that has no provider: they fail, so that their processes go on or end.
 
-None is stored for such a channel while the server runs; they are left from before a provider was
-taken out of the configuration.
+They are left from before a provider was taken out of the configuration, or are codes of accounts,
+which are stored without one too: whoever waits for such a code is told at once.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class UnprovidedChannel:
         self._store = parts.store
         self._clock = parts.clock
         self._metrics = parts.metrics
+        self._watch = parts.watch
         self._usable = usable
         self._failed = failed
         self._draining = False
@@ -89,6 +90,9 @@ class UnprovidedChannel:
             channel=self._channel.value,
             count=len(leased),
         )
+        if self._watch is not None:  # before the report, which may take its time
+            for each in leased:
+                self._watch.judged(each, MessageState.FAILED, self._usable)
         problem = SendProblem.PROVIDER_DOWN.value
         await self._store.report_deliveries(
             [

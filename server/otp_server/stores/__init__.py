@@ -4,9 +4,8 @@
     sqlite/         the embedded store: one writer thread, group commit, a reader thread
     setting_rules   what they all say of settings
     process_rules   what they all say of processes, attempts and messages
+    account_rules   what they all say of accounts, sessions and resets
     bounds          what all of them keep
-    process_rules, setting_rules
-               what all of them say alike: refusals, plans, audit lines
 
 ``open_store`` is the only door the composition root needs. A store belongs to the Trio run that
 opened it and must be closed there with ``aclose``.

@@ -80,6 +80,15 @@ def budget_refusal(
     return AttemptWait(left_ms) if wait_ms and left_ms > 0 else None
 
 
+def failure_given_back(failures: int, last_at_ms: int, at_ms: int) -> tuple[int, int]:
+    """Failures of a contact, and the last of them, after one was none: a check found it right.
+
+    Whoever proved to have the code at ``at_ms`` is not made to wait before using it.
+    """
+    left = failures - 1
+    return left, min(last_at_ms, at_ms - wait_after_ms(left))
+
+
 def are_attempts_used_up(process: Process) -> bool:
     """Whether the process has had all the attempts its plan allows."""
     return process.attempts >= process.plan.max_attempts
@@ -282,6 +291,10 @@ def line(
 def start_word(claimed: Started | ClaimRefusal) -> str:
     """How the trail calls a start that a claim answered."""
     return "replayed" if isinstance(claimed, Started) else claimed.value
+
+
+CHECKED = "checked"
+"""How the trail calls a right attempt that ended nothing: the code was looked at, not used."""
 
 
 def attempt_word(outcome: CountOutcome) -> str:

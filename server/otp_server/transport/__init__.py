@@ -7,6 +7,10 @@ websocket    device connections over trio-websocket, a task group each
 entrance     connections that are not let in yet: bounded, shared out by address
 guard        bounds on what a WebSocket peer may send, before trio-websocket sees it
 sockets      listening sockets, TLS contexts, descriptor limits
+link         an open WebSocket's outbox, close and pings
 http         HTTP listeners: Hypercorn on Trio
+client_socket  WebSockets of web clients, on connections that began as HTTP
+client_handshake  how they begin
+client_seam  what they and their face are to each other
 http_framing  strict framing of requests, kept before h11 sees them
 """

@@ -46,7 +46,10 @@ _RESET = struct.pack("ii", 1, 0)  # linger, for no time
 
 @dataclass(frozen=True, slots=True)
 class GuardLimits:
-    """What one connection may send. Rates in bytes and bytes per second."""
+    """What one connection may send. Rates in bytes and bytes per second.
+
+    Messages are ``text`` or else binary: those of the other kind are refused as TEXT_MESSAGE.
+    """
 
     message_bytes_max: int = 16_384
     fragments_max: int = 64
@@ -56,6 +59,7 @@ class GuardLimits:
     """What each read, WebSocket frame and frame counts beside its bytes: the work of a small one is
     not in its size."""
     write_s: float = 10.0
+    text: bool = False
 
 
 class FrameWatch:
@@ -63,15 +67,16 @@ class FrameWatch:
 
     ``receive_data`` gives the first broken rule, or None, however the bytes were cut. It keeps at
     most one header (14 bytes); what follows a broken rule is not to be given to it. ``frames``
-    and ``pongs`` say how many have begun.
+    and ``pongs`` say how many have begun. With ``upgraded`` the first byte is that of a frame.
     """
 
-    def __init__(self, limits: GuardLimits) -> None:
+    def __init__(self, limits: GuardLimits, *, upgraded: bool = False) -> None:
         self.frames = 0
         self.pongs = 0
         self._limits = limits
+        self._message, self._other = (_TEXT, _BINARY) if limits.text else (_BINARY, _TEXT)
         self._head = bytearray()
-        self._upgraded = False
+        self._upgraded = upgraded
         self._head_seen = 0
         self._skip = 0
         self._message_bytes = 0
@@ -140,12 +145,12 @@ class FrameWatch:
         """Judge a frame by its first byte and its length."""
         last, opcode = bool(first & _FIN), first & _OPCODE
         self.frames += 1
-        if opcode == _TEXT:
+        if opcode == self._other:
             return ErrorKind.TEXT_MESSAGE
         if opcode in _CONTROL:
             self.pongs += opcode == _PONG
             return None
-        if opcode != (_CONTINUATION if self._fragments else _BINARY):
+        if opcode != (_CONTINUATION if self._fragments else self._message):
             return ErrorKind.PROTOCOL_ERROR
         return self._fragment(length, last=last)
 
@@ -192,6 +197,8 @@ class GuardedStream(trio.abc.Stream):
     frame can still be sent and the peer is not reset before it reads it. A write that the peer does
     not take within ``write_s`` is reported as a slow reader. ``on_end`` is called when nothing more
     can come: the peer is gone, the library hung up, or the upgrade request was too large.
+
+    ``upgraded`` is what came behind an upgrade request that was read before: it is heard first.
     """
 
     def __init__(
@@ -200,12 +207,15 @@ class GuardedStream(trio.abc.Stream):
         limits: GuardLimits,
         on_fault: Callable[[ErrorKind], None],
         on_end: Callable[[], None],
+        *,
+        upgraded: bytes | None = None,
     ) -> None:
         self._stream = stream
+        self._first = upgraded or b""
         self._limits = limits
         self._on_fault = on_fault
         self._on_end = on_end
-        self._watch = FrameWatch(limits)
+        self._watch = FrameWatch(limits, upgraded=upgraded is not None)
         self._tokens = float(limits.burst_bytes)
         self._filled_at = trio.current_time()
         self._deaf = False
@@ -221,7 +231,7 @@ class GuardedStream(trio.abc.Stream):
         """The peer's next bytes, all bounds kept; after a fault only the end of the stream."""
         while True:
             try:
-                data = await self._stream.receive_some(max_bytes)
+                data = await self._next(max_bytes)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self._on_end()
                 raise
@@ -230,6 +240,10 @@ class GuardedStream(trio.abc.Stream):
                 return data
             if not self._refused(data):
                 return data
+
+    async def _next(self, max_bytes: int | None) -> bytes | bytearray:
+        first, self._first = self._first, b""
+        return first or await self._stream.receive_some(max_bytes)
 
     def _refused(self, data: bytes | bytearray) -> bool:
         if self._deaf:

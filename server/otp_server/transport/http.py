@@ -12,6 +12,9 @@ spoken, whether asked for by its preface, by an upgrade or in TLS.
 Where a request ends must not be open to doubt: framing that another program might read otherwise is
 refused before h11 sees it (``transport.http_framing``), and ends the connection.
 
+An upgrade that ``transport.client_socket`` takes leaves Hypercorn here, with what came behind it;
+all others are declined: they are answered as the plain requests they are too.
+
 A write that a client does not read is shielded by Hypercorn until ``WRITE_S`` have passed: the
 command that started the server ends the process after the drain time (``cli.serve``).
 """
@@ -40,6 +43,7 @@ from hypercorn.utils import parse_socket_addr
 from otp_server.domain.address import address_key, is_trusted
 from otp_server.errors import ErrorKind
 from otp_server.telemetry import get_logger
+from otp_server.transport.client_socket import AskedUpgrade
 from otp_server.transport.http_framing import FramingGuard
 from otp_server.transport.websocket import peer_of
 
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
     from quart_trio import QuartTrio
 
     from otp_server.domain.address import Network
+    from otp_server.transport.client_socket import ClientSockets
     from otp_server.transport.sockets import TlsFiles
 
     Stream = trio.SSLStream[trio.SocketStream] | trio.SocketStream
@@ -88,14 +93,18 @@ async def serve_http(
     tls: TlsFiles | None,
     limits: HttpLimits,
     stop: Callable[[], Awaitable[None]],
+    sockets: ClientSockets | None = None,
 ) -> None:
     """Serve ``app`` until ``stop`` returns, then end what is idle and finish what was begun.
+
+    ``sockets`` takes upgrades, and is drained with the rest; open ones are no HTTP connections any
+    more, and have bounds of their own.
 
     The listener is consumed. Hooks of the application for its start and stop are not called.
 
     Cancellation ends every connection; it is how the caller bounds the finishing.
     """
-    connections = _Connections(app, limits)
+    connections = _Connections(app, limits, sockets)
     async with trio.open_nursery() as handling:
         async with trio.open_nursery() as accepting:
             accepting.start_soon(
@@ -114,9 +123,10 @@ async def serve_http(
 class _Connections:
     """All connections of one listener."""
 
-    def __init__(self, app: QuartTrio, limits: HttpLimits) -> None:
+    def __init__(self, app: QuartTrio, limits: HttpLimits, sockets: ClientSockets | None) -> None:
         self._app = ASGIWrapper(app)
         self._limits = limits
+        self._sockets = sockets
         self._config = _config()
         self._context = WorkerContext(None)
         self._open: set[_Connection] = set()
@@ -133,16 +143,29 @@ class _Connections:
         if self._is_full(peer, key):
             self._note_refusal()
             return
-        connection = _Connection(self._app, self._config, self._context, stream)
+        takes = None if self._sockets is None else self._sockets.takes
+        connection = _Connection(self._app, self._config, self._context, stream, takes)
         self._open.add(connection)
         self._of_address[key] += 1
         try:
-            await connection.run()
+            try:
+                upgrade = await connection.serve_requests()
+                if self._sockets is not None and upgrade is not None:
+                    del connection.protocol  # an open socket needs no buffers of HTTP
+                    asked = AskedUpgrade(*upgrade, peer)
+                    await self._sockets.serve(stream, asked, partial(self._leave, connection, key))
+            finally:
+                await connection.end()
         except* Exception as group:  # noqa: BLE001 - logged, without a traceback for a peer to cause
             # The application answers its own bugs (``api.web``): these are Hypercorn's, made by
             # what the peer sent or by its leaving.
             log.warning("HTTP connection dropped", why=repr(group))
         finally:
+            self._leave(connection, key)
+
+    def _leave(self, connection: _Connection, key: str) -> None:
+        """It is no HTTP connection any more. Idempotent."""
+        if connection in self._open:
             self._open.discard(connection)
             self._of_address[key] -= 1
             self._of_address += Counter()  # forgets addresses without connections
@@ -152,6 +175,8 @@ class _Connections:
         await self._context.terminated.set()
         for connection in self._open:
             connection.drain()
+        if self._sockets is not None:
+            self._sockets.drain()
 
     def _is_full(self, peer: str, key: str) -> bool:
         limits = self._limits
@@ -174,17 +199,30 @@ class _NotSpokenError(Exception):
     """The peer was told that its version of HTTP is not spoken here."""
 
 
+class _UpgradeTaken(Exception):
+    """The connection leaves HTTP: ``asked`` is the request and the bytes that came behind it."""
+
+    def __init__(self, request: h11.Request, behind: bytes) -> None:
+        super().__init__()
+        self.asked = request, behind
+
+
 class _Http11(H11Protocol):
-    """HTTP/1.1, strictly framed, and nothing it could be upgraded to."""
+    """HTTP/1.1, strictly framed, and nothing it could be upgraded to but what ``takes`` takes."""
+
+    takes: Callable[[h11.Request], bool] | None = None
 
     def __init__(self, *args: Any) -> None:  # noqa: ANN401 - Hypercorn's, passed on
         super().__init__(*args)
         self._framing = FramingGuard(HEAD_BYTES_MAX)
+        self._newest = b""
+        self._newest_passed = 0
 
     async def handle(self, event: Event) -> None:
         """h11 reads what is strictly framed. It answers requests in turn: the refusal too."""
         if isinstance(event, RawData) and event.data:  # and not the end of the stream
-            event = RawData(self._framing.pass_on(event.data))
+            self._newest, event = event.data, RawData(self._framing.pass_on(event.data))
+            self._newest_passed = len(event.data)
         await super().handle(event)
 
     async def _check_protocol(self, event: h11.Request) -> None:
@@ -193,6 +231,8 @@ class _Http11(H11Protocol):
             raise _NotSpokenError
 
     async def _create_stream(self, request: h11.Request) -> None:
+        if self.takes is not None and self.takes(request):
+            raise _UpgradeTaken(request, self._behind())
         # An upgrade is an offer, here declined: the request is answered as the HTTP/1.1 it is.
         headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
         if len(headers) < len(request.headers):
@@ -203,6 +243,14 @@ class _Http11(H11Protocol):
                 http_version=request.http_version,
             )
         await super()._create_stream(request)
+
+    def _behind(self) -> bytes:
+        """What came behind a head that ended in the newest bytes: no HTTP, whatever it looked like.
+
+        The framing guard read on, so h11 may have it changed from its first offence on.
+        """
+        unread, _ = self.connection.trailing_data
+        return self._newest[self._newest_passed - len(unread) :]
 
     async def _send_error_response(self, status_code: int) -> None:
         """What cannot be read never reaches the application."""
@@ -230,7 +278,12 @@ class _Connection(TCPServer):
     protocol: _Http11  # type: ignore[assignment] # not the wrapper that may choose HTTP/2
 
     def __init__(
-        self, app: ASGIWrapper, config: Config, context: WorkerContext, stream: Stream
+        self,
+        app: ASGIWrapper,
+        config: Config,
+        context: WorkerContext,
+        stream: Stream,
+        takes: Callable[[h11.Request], bool] | None,
     ) -> None:
         super().__init__(
             app,
@@ -240,10 +293,15 @@ class _Connection(TCPServer):
             stream,  # type: ignore[arg-type] # Hypercorn takes both and names one
         )
         self._reading = trio.CancelScope()
+        self._takes = takes
         self._silent = True  # between requests, and no byte of the next one has come
 
-    async def run(self) -> None:
-        """Serve it to its end."""
+    async def serve_requests(self) -> tuple[h11.Request, bytes] | None:
+        """Serve HTTP to its end; ``end`` is owed then.
+
+        An upgrade ends it too: its request is given, and the bytes that came behind it.
+        """
+        upgrade = None
         self._end_in(HEAD_S)
         secure = isinstance(self.stream, trio.SSLStream)
         socket = self.stream.transport_stream.socket if secure else self.stream.socket
@@ -261,15 +319,19 @@ class _Connection(TCPServer):
                         parse_socket_addr(socket.family, socket.getsockname()),
                         self.protocol_send,
                     )
+                    self.protocol.takes = self._takes
                     with self._reading:
-                        await self._read_data()
+                        upgrade = await self._read_requests()
                     await self.protocol.handle(Closed())
                     whole.cancel()
         except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError, _NotSpokenError):
             pass
-        finally:
-            with trio.move_on_after(CLOSE_S):
-                await self._close()
+        return upgrade
+
+    async def end(self) -> None:
+        """Close it."""
+        with trio.move_on_after(CLOSE_S):
+            await self._close()
 
     def drain(self) -> None:
         """End now if nothing of a request has come; Hypercorn ends it after an answer."""
@@ -293,7 +355,7 @@ class _Connection(TCPServer):
     def _end_in(self, seconds: float) -> None:
         self._reading.deadline = trio.current_time() + seconds
 
-    async def _read_data(self) -> None:
+    async def _read_requests(self) -> tuple[h11.Request, bytes] | None:
         if isinstance(self.stream, trio.SSLStream):
             await self.stream.do_handshake()
         while True:
@@ -301,9 +363,12 @@ class _Connection(TCPServer):
             if data and self._silent:
                 self._silent = False
                 self._reading.deadline = min(self._reading.deadline, trio.current_time() + HEAD_S)
-            await self.protocol.handle(RawData(data))
+            try:
+                await self.protocol.handle(RawData(data))
+            except _UpgradeTaken as taken:
+                return taken.asked
             if not data:
-                return
+                return None
 
     async def _write(self, data: bytes) -> None:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + WRITE_S) as writing:

@@ -15,7 +15,8 @@ What h11 itself takes care of, and is not repeated here:
 - that a pipelined request waits for the answer to the one before.
 
 Other versions of HTTP/x.y are let through, to be refused as such (``transport.http``), and so are
-all forms of a request target; an upgrade never happens on these listeners, so framing never ends.
+all forms of a request target. Nor is an upgrade known here: what comes behind one that is taken is
+read on as requests, and the bytes as they came are to be kept beside it (``transport.http``).
 """
 
 from __future__ import annotations

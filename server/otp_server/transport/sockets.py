@@ -114,12 +114,18 @@ def http_connections_possible(descriptors: int) -> int:
     return max(fewest, min((descriptors - _DESCRIPTORS_KEPT) // 4, most))
 
 
-def connections_possible(descriptors: int, wanted: int) -> int:
-    """How many devices fit beside the connections that are not let in yet.
+def client_sockets_possible(descriptors: int, wanted: int) -> int:
+    """How many web sockets of clients fit: the configured number, or an eighth of descriptors."""
+    return max(1, min(wanted, (descriptors - _DESCRIPTORS_KEPT) // 8))
+
+
+def connections_possible(descriptors: int, wanted: int, *, client_sockets: int = 0) -> int:
+    """How many devices fit beside the connections that are not let in yet and so many web sockets.
 
     The configured number, or what descriptors allow.
     """
     left = descriptors - _DESCRIPTORS_KEPT - http_connections_possible(descriptors)
+    left -= client_sockets
     return max(1, min(wanted, left - entrance_size(left)))
 
 

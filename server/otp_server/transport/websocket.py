@@ -8,7 +8,6 @@ the close), and a keep-alive. Whatever goes wrong in one connection ends that co
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -26,6 +25,7 @@ from otp_server.errors import ErrorKind
 from otp_server.telemetry import get_logger
 from otp_server.transport.entrance import Entrance
 from otp_server.transport.guard import GuardedStream, socket_of
+from otp_server.transport.link import Link
 from otp_server.transport.options import OUTBOX_BYTES_MAX, SEND_BUFFER_BYTES, LinkOptions
 from otp_server.transport.seam import Upgrade
 
@@ -42,56 +42,13 @@ _RECEIVE_BYTES = 4096
 log = get_logger(__name__)
 
 
-class _Link:
+class _Link(Link):
     """One open connection: its outbox, its end, and the three tasks."""
 
     def __init__(self, number: int, options: LinkOptions) -> None:
+        super().__init__(options)
         self.number = number
-        self.closing: ErrorKind | None = None
-        self.gone = trio.Event()
         self._options = options
-        self._outbox: deque[bytes] = deque()
-        self._outbox_bytes = 0
-        self._wake = trio.Event()
-        self._writing = trio.CancelScope()
-
-    def send(self, frame: bytes) -> None:
-        """Queue a frame; a full outbox closes the connection."""
-        if self.closing is not None:
-            return
-        if self._outbox_bytes + len(frame) > OUTBOX_BYTES_MAX:
-            self._outbox.clear()
-            self._outbox_bytes = 0
-            self.close(ErrorKind.SLOW_READER)
-            return
-        self._outbox.append(frame)
-        self._outbox_bytes += len(frame)
-        self._wake.set()
-
-    def close(self, kind: ErrorKind) -> None:
-        """Close after what is queued. The first reason stands; a later one can only hasten it."""
-        deadline = trio.current_time() + self._options.close_within_s(kind)
-        self._writing.deadline = min(self._writing.deadline, deadline)
-        if self.closing is None:
-            self.closing = kind
-            self._wake.set()
-
-    async def write(self, ws: WebSocketConnection) -> None:
-        """The writer: send what is queued until the connection ends, then close it."""
-        try:
-            with self._writing, suppress(ConnectionClosed):
-                while True:
-                    await self._wake.wait()
-                    self._wake = trio.Event()
-                    while self._outbox:
-                        frame = self._outbox.popleft()
-                        self._outbox_bytes -= len(frame)
-                        await ws.send_message(frame)
-                    if self.closing is not None:
-                        await ws.aclose(self.closing.close_code, self.closing.token)
-                        return
-        finally:
-            self.gone.set()
 
     async def read(self, ws: WebSocketConnection, stream: GuardedStream, face: FaceSide) -> None:
         """The reader: one byte stream out of the binary messages, frames to the face."""
@@ -119,23 +76,6 @@ class _Link:
                 deadline = float("inf")
             elif frames or deadline == float("inf"):
                 deadline = trio.current_time() + self._options.frame_s
-
-    async def keep_alive(self, ws: WebSocketConnection, stream: GuardedStream) -> None:
-        """Ping; close when ``ping_misses`` pings in a row brought no pong in time."""
-        interval = self._options.ping_interval_s
-        misses = 0
-        await trio.sleep(interval)
-        while misses < self._options.ping_misses:
-            if ws.closed is not None:
-                return
-            started, pongs = trio.current_time(), stream.pongs
-            try:
-                await stream.ping()
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                return
-            await trio.sleep_until(started + interval)
-            misses = 0 if stream.pongs != pongs else misses + 1
-        self.close(ErrorKind.PING_TIMEOUT)
 
 
 class WebSocketTransport:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from otp_server.api.rest.limit_headers import limit_headers
+from otp_server.api.limit_headers import limit_headers
 from otp_server.domain.process_outcome import Quota
 
 

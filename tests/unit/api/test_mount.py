@@ -115,6 +115,39 @@ async def test_head_is_a_get(site: Site) -> None:
     assert (await site.ask("PUT", "/otp/one"))[2]["Allow"] == "GET, HEAD"
 
 
+async def test_an_operation_may_refuse_head(site: Site) -> None:
+    mount(site.app, [site.operation("one", "GET", "/otp/one", head=False)])
+    status, _, headers = await site.ask("HEAD", "/otp/one")
+    assert (status, headers["Allow"]) == (405, "GET")
+    assert site.asked == []
+
+
+async def test_an_operation_at_a_literal_path_says_its_errors_itself(site: Site) -> None:
+    """The others of its face, and paths that nobody has, are said as the first one's."""
+
+    def said(name: str) -> ErrorStyle:
+        return ErrorStyle(
+            lambda error: Response(f"{name} {error.kind.token}".encode(), error.kind.http_status),
+            str,
+            "application/json",
+        )
+
+    mount(
+        site.app,
+        [
+            site.operation("any", "GET", "/-/{name}", error_style=said("first")),
+            site.operation("one", "GET", "/-/one", error_style=said("one")),
+            site.operation("two", "GET", "/-/two", error_style=said("two")),
+        ],
+    )
+    for name in ("one", "two"):
+        assert (await site.ask("POST", f"/-/{name}"))[:2] == (405, f"{name} method_not_allowed")
+        large = await site.ask("GET", f"/-/{name}", data=b"x" * 101)
+        assert large[:2] == (413, f"{name} too_large")
+    assert (await site.ask("POST", "/-/other"))[1] == "first method_not_allowed"
+    assert (await site.ask("GET", "/-/a/b"))[1] == "first not_found"
+
+
 async def test_errors_are_said_in_the_style_of_their_face(site: Site) -> None:
     problems = site.operation("other", "POST", "/device/it", error_style=PROBLEMS)
     mount(site.app, [site.operation("init", "POST", "/otp/init"), problems])

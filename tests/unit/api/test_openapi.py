@@ -22,6 +22,7 @@ from otp_server.api.rest.configuration_shapes import (
     TemplateBody,
 )
 from otp_server.api.rest.operations import RestOptions, RestServices, rest_operations
+from otp_server.api.svc.operations import SvcOptions, SvcServices, svc_operations
 from otp_server.api.web import WebOptions
 from otp_server.domain.client import Scope
 from otp_server.domain.settings_rules import (
@@ -30,9 +31,11 @@ from otp_server.domain.settings_rules import (
     check_template,
     check_type,
 )
+from otp_server.services.address_calls import AddressCalls
 from otp_server.stores.memory import MemoryStore
+from tests.support.account_world import AccountWorld
 from tests.support.rest_world import RestWorld
-from tests.support.world import World
+from tests.support.world import PLENTY, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,8 +57,25 @@ def device_operations() -> list[Operation[Any, Any]]:
     ).operations()
 
 
+def svc_operations_shown() -> list[Operation[Any, Any]]:
+    world = AccountWorld()
+    services: Any = SvcServices(
+        None,  # type: ignore[arg-type] # nothing is called
+        world.sessions,
+        world.accounts,
+        world.sockets,
+        AddressCalls(PLENTY, 1, hits=world.hits, clock=world.clock),
+        world.clock,
+    )
+    return [each for each in svc_operations(services, SvcOptions()) if each.documented]
+
+
 async def registry() -> tuple[list[Operation[Any, Any]], dict[str, Any]]:
-    operations = [*RestWorld(MemoryStore()).operations, *device_operations()]
+    operations = [
+        *RestWorld(MemoryStore()).operations,
+        *device_operations(),
+        *svc_operations_shown(),
+    ]
     return operations, dict(openapi_document(operations, version="1.2.3"))
 
 
@@ -76,7 +96,7 @@ def test_every_operation_is_in_it_once() -> None:
     wanted = {(o.method.lower(), o.paths[0]): o.name for o in OPERATIONS}
     assert listed == wanted
     assert Counter(o.name for o in OPERATIONS).most_common(1)[0][1] == 1
-    assert len(OPERATIONS) == 3 + 2 + 3 * 6 + 1 + 6
+    assert len(OPERATIONS) == 3 + 2 + 3 * 6 + 1 + 6 + (6 + 4)
 
 
 def test_no_two_share_method_and_path() -> None:

@@ -8,6 +8,19 @@ import pytest
 from otp_server.api.operation import Request
 from otp_server.api.rest import oauth
 from otp_server.api.rest.shapes import AttemptBody, ContactBody, SearchBody
+from otp_server.api.svc import resets, sessions
+from otp_server.api.svc.calling import Asked, Told, Visitor
+from otp_server.api.svc.parameters import Parameters
+from otp_server.api.svc.shapes import (
+    ChangeBody,
+    CheckBody,
+    CheckData,
+    SendBody,
+    SendData,
+    SignInBody,
+    TokenData,
+    UserData,
+)
 from otp_server.domain.process import Entity
 from otp_server.domain.process_outcome import Found
 from otp_server.services.attempts import Attempt
@@ -23,6 +36,12 @@ CONTACTS = {SMS: PHONE, MAIL: EMAIL}
 SEARCH = SearchQuery("t", "login", PHONE, EMAIL, (Entity("client", ENTITY),))
 SENT = {"type": "login", "mobilePhone": PHONE, "email": EMAIL}
 SENT_WHOLE = {**SENT, "entities": [{"type": "client", "id": ENTITY}]}
+
+SVC_ASKED = Asked(
+    Visitor("app.example", "main", "192.0.2.1", "en", SECRET),
+    resets._ChangeParameters(EMAIL, CODE, SECRET, SECRET, "s"),
+    CODE,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +69,22 @@ SENT_WHOLE = {**SENT, "entities": [{"type": "client", "id": ENTITY}]}
         AttemptBody(CODE),
         msgspec.convert(SENT_WHOLE, ContactBody),
         msgspec.convert(SENT_WHOLE, SearchBody),
+        SVC_ASKED,
+        SVC_ASKED.parameters,
+        resets._SendParameters(EMAIL, "s", ""),
+        resets._CheckParameters(EMAIL, CODE, SECRET, "s"),
+        sessions._SignInParameters(EMAIL, SECRET, None),
+        Told(SendData(status="ok", email=EMAIL, secret=SECRET), False, (("Set-Cookie", SECRET),)),
+        Visitor("app.example", "main", "192.0.2.1", "en", SECRET),
+        Parameters({"code": CODE, "password": SECRET}),
+        SendBody(email=EMAIL, socket_id="s"),
+        CheckBody(email=EMAIL, code=CODE, secret=SECRET, socket_id="s"),
+        ChangeBody(uid=EMAIL, code=CODE, secret=SECRET, password=SECRET, socket_id="s"),
+        SignInBody(email=EMAIL, password=SECRET),
+        SendData(status="ok", email=EMAIL, secret=SECRET, ident=EMAIL, username=EMAIL),
+        CheckData(code=CODE, secret=SECRET),
+        UserData("u", "u", EMAIL, "", "", 1),
+        TokenData(token=SECRET),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -14,6 +14,7 @@ def test_sections_in_the_order_of_the_file() -> None:
         "confirm",
         "http",
         "rest",
+        "svc",
         "delivery.email",
         "delivery.sms",
         "ops",

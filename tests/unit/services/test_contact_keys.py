@@ -7,8 +7,9 @@ import re
 import pytest
 
 from otp_server.errors import ConfigError
-from otp_server.services.contact_keys import check_contact_keys
+from otp_server.services.contact_keys import INDEX_PURPOSE, check_contact_keys
 from otp_server.services.contacts import ContactVault
+from tests.contracts.account_samples import add_user
 from tests.support.process_world import ProcessWorld
 from tests.support.world import KEY
 
@@ -44,6 +45,15 @@ async def test_another_index_key_is_refused_unless_it_is_named(
     await check(world, *keys)
     with pytest.raises(ConfigError):
         await check(world, OLD, accepted=told[1])
+
+
+async def test_the_index_key_of_accounts_cannot_be_given_up(autojump_clock: object) -> None:
+    world = ProcessWorld()
+    await check(world, OLD)
+    await add_user(world.store)
+    with pytest.raises(ConfigError, match="accounts are found by"):
+        await check(world, NEW, accepted=ContactVault([NEW]).index_fingerprint)
+    assert await world.store.mark_key(INDEX_PURPOSE, "x") == ContactVault([OLD]).index_fingerprint
 
 
 async def test_the_fingerprint_tells_nothing_of_the_key() -> None:

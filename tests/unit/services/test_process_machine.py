@@ -7,13 +7,10 @@ supersession, fail-over, exhaustion, limits, waits and expiry meet one another w
 from __future__ import annotations
 
 import tempfile
-import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-import trio
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -44,62 +41,18 @@ from tests.support.process_world import (
     kinds,
     wrong,
 )
-from tests.support.world import START_MS
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from typing import TypeVar
-
-    T = TypeVar("T")
+from tests.support.trio_thread import Clock, TrioThread
 
 FAILURES_MAX = 3
 WINDOWS = ((4, 20_000), (9, 300_000))
 CONTACTS = {SMS: ["+491701234567", "+33612345678"], MAIL: ["a@example.com", "b@example.com"]}
 ALL_CONTACTS = [(channel, contact) for channel in CONTACTS for contact in CONTACTS[channel]]
 OUTCOMES = [MessageState.SENT, MessageState.UNCERTAIN, MessageState.FAILED, MessageState.FAILED]
-CALL_S = 30
 
 route = st.tuples(st.sampled_from([SMS, MAIL]), st.sampled_from([1, 1, 2]))
 one_type = st.tuples(st.lists(route, min_size=1, max_size=3), st.integers(2, 5))
 which = st.integers(0, 2)
 guess = st.sampled_from(["right", "wrong", "wrong", "wrong", "old", "another's", "no code"])
-
-
-class Clock:
-    """Milliseconds that only the machine moves."""
-
-    def __init__(self) -> None:
-        self.at_ms = START_MS
-
-    def now_ms(self) -> int:
-        return self.at_ms
-
-
-class TrioThread:
-    """Trio in a thread of its own, for rules that are no coroutines."""
-
-    def __init__(self) -> None:
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=trio.run, args=(self._main,), daemon=True)
-        self._thread.start()
-        self._ready.wait(CALL_S)
-
-    async def _main(self) -> None:
-        self._token = trio.lowlevel.current_trio_token()
-        self._end = trio.Event()
-        self._ready.set()
-        await self._end.wait()
-
-    def call(self, function: Callable[..., Awaitable[T]], *args: object) -> T:
-        async def timely() -> T:
-            with trio.fail_after(CALL_S):
-                return await function(*args)
-
-        return trio.from_thread.run(timely, trio_token=self._token)
-
-    def close(self) -> None:
-        trio.from_thread.run_sync(self._end.set, trio_token=self._token)
-        self._thread.join(CALL_S)
 
 
 class ProcessMachine(RuleBasedStateMachine):

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 import trio
 from trio.testing import MockClock
 
 from otp_server.delivery.breaker import CircuitBreaker
+from otp_server.domain.challenge_type import Channel
 from otp_server.domain.process import FailureReason, ProcessStatus
 from otp_server.errors import StoreUnavailable
 from otp_server.services.compose import MessageComposer
 from otp_server.services.deliver import DeliveryOptions, DeliveryParts, DeliveryService
+from otp_server.services.delivery_watch import DeliveryWatch
 from otp_server.services.ports.delivery import Provider
 from tests.support.process_world import EMAIL, MAIL, PHONE, SMS, ProcessWorld, init
 from tests.support.queued_messages import ToldSender
 
 
-def deliver(world: ProcessWorld, mail: ToldSender) -> DeliveryService:
+def deliver(
+    world: ProcessWorld, mail: ToldSender, watch: DeliveryWatch | None = None
+) -> DeliveryService:
     parts = DeliveryParts(
         world.store,
         MessageComposer(world.keyring, world.vault),
         world.clock,
         world.metrics,
         DeliveryOptions(),
+        watch,
     )
     return DeliveryService({MAIL: Provider(mail, CircuitBreaker())}, parts)
 
@@ -56,6 +63,26 @@ async def test_a_process_without_another_ends(
     processes = [await world.process(uuid) for uuid in uuids]
     assert {process.failure for process in processes} == {FailureReason.UNDELIVERABLE}
     assert mail.got == []
+
+
+@pytest.mark.parametrize(
+    ("routes", "sent"), [(((SMS, 5), (SMS, 5)), False), (((SMS, 5), (MAIL, 5)), True)]
+)
+async def test_who_waits_for_the_message_is_told(
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,
+    routes: tuple[tuple[Channel, int], ...],
+    sent: bool,
+) -> None:
+    """At once that it was not sent; or, where it has another route, what became of it there."""
+    world, watch = ProcessWorld(), DeliveryWatch()
+    await world.add_type(routes=routes)
+    answer = await world.start(init(phone=PHONE, email=EMAIL))
+    begun = trio.current_time()
+    with watch.watch(UUID(answer.uuid).bytes) as watched:
+        nursery.start_soon(deliver(world, ToldSender(), watch).run)
+        assert await watched.wait(60) is sent
+    assert trio.current_time() == begun
 
 
 async def test_the_worker_outlives_the_store_and_drains(

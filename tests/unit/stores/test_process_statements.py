@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -23,7 +22,6 @@ from otp_server.stores.sqlite import attempt_statements as attempts
 from otp_server.stores.sqlite import outbox_statements as outbox
 from otp_server.stores.sqlite import process_statements as processes
 from otp_server.stores.sqlite import search_statements as search
-from otp_server.stores.sqlite.plan_statements import PlanCache
 from otp_server.stores.sqlite.process_rows import ProcessWork
 from tests.contracts.rest_samples import (
     BOTH,
@@ -49,12 +47,14 @@ from tests.contracts.rest_samples import (
     uuid,
     verdict,
 )
+from tests.unit.stores.query_plans import is_scan, plans_of, steps_of
 
 LATER = T0 + 10**7
 COLUMNS = {
     "processes": "id uuid tenant type_id plan_id status failure attempts generation route"
     " route_status route_attempts key_id created_at_ms updated_at_ms expires_at_ms phone_index"
-    " phone_sealed phone_counted email_index email_sealed email_counted address entities",
+    " phone_sealed phone_counted email_index email_sealed email_counted address entities"
+    " given_back",
     "messages": "id process_id tenant generation route channel leaves state tries due_at_ms"
     " updated_at_ms lease lease_until_ms provider problem reference",
     "open_attempts": "process_id attempt at_ms",
@@ -88,7 +88,6 @@ def send(work: ProcessWork) -> None:
         )
 
 
-STEPS = ("SCAN tenants", "SCAN (subquery-2)", "SCAN CONSTANT ROW")
 HOT: list[Callable[[ProcessWork], object]] = [
     lambda w: processes.start_processes(w, [new_process(9, of=BOTH, mail=1, claim=claim("new"))]),
     lambda w: processes.start_processes(
@@ -124,37 +123,6 @@ async def filled(store: SqliteStore) -> None:
         new_process(3, of=BOTH, to=3, mail=3),
     )
     await counted(store, 1, claim=claim("counted"))
-
-
-async def plans_of(store: SqliteStore, run: Callable[[ProcessWork], object]) -> list[str]:
-    """What SQLite does for each statement that ``run`` executes."""
-
-    def explain(connection: apsw.Connection) -> list[str]:
-        seen: list[tuple[str, object]] = []
-
-        def trace(_: apsw.Cursor, sql: str, bindings: object) -> bool:
-            seen.append((sql, bindings))
-            return True
-
-        work = ProcessWork(connection, PlanCache())
-        connection.exec_trace = trace
-        run(work)
-        work.finish()
-        connection.exec_trace = None
-        assert seen
-        return [
-            row[3]
-            for sql, bindings in seen
-            if re.match("SELECT|UPDATE|DELETE", sql)
-            for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", bindings)  # type: ignore[arg-type]  # as traced
-        ]
-
-    return await store._writer.call(explain)
-
-
-def is_scan(line: str) -> bool:
-    """A list given as JSON is read whole on purpose, and so are tenants found step by step."""
-    return line.startswith("SCAN") and "json_each" not in line and line not in STEPS
 
 
 @pytest.mark.parametrize("run", HOT)
@@ -303,27 +271,6 @@ async def test_a_plan_brought_again_is_not_encoded_again(
     await start(store, new_process(3, of=plan(), to=3), new_process(4, of=plan(type_id=9), to=4))
     assert await count_of(store, "plans") == 2
     assert (await found(store, 2)).plan == of
-
-
-async def steps_of(store: SqliteStore, run: Callable[[ProcessWork], object]) -> int:
-    """How many instructions SQLite's machine runs for it; nothing is kept."""
-
-    def counted_run(connection: apsw.Connection) -> int:
-        steps = 0
-
-        def step() -> bool:
-            nonlocal steps
-            steps += 1
-            return False
-
-        connection.execute("SAVEPOINT looked")
-        connection.set_progress_handler(step, 1)
-        run(ProcessWork(connection, PlanCache()))
-        connection.set_progress_handler(None)
-        connection.execute("ROLLBACK TO looked")
-        return steps
-
-    return await store._writer.call(counted_run)
 
 
 @pytest.mark.parametrize(

@@ -214,6 +214,13 @@ async def test_no_column_of_any_table_could_be_of_a_code_or_contact(store: Sqlit
         ("templates", "text"),
         ("plans", "body"),
         ("contact_failures", "contact_index"),
+        ("users", "email_index"),
+        ("users", "email_sealed"),
+        ("users", "email_key_id"),
+        ("users", "password_version"),
+        ("passwords", "password_hash"),
+        ("resets", "secret_digest"),
+        ("resets", "email_index"),
         *(
             ("processes", f"{contact}_{column}")
             for contact in ("phone", "email")

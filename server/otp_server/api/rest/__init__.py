@@ -6,11 +6,9 @@ searching       search, by GET and by POST
 configuration   challenge types, their routes, templates
 oauth           access tokens
 admission       every authenticated call counts once
-refusal         a service's refusal as this face's error
 
 shapes, configuration_shapes    what is sent and answered
 reading         parameters of targets, searches in either form
 envelope        the frame of every answer
-limit_headers   RateLimit and RateLimit-Policy
 times           instants, as written
 """

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from otp_server.api.rest.limit_headers import LIMIT_HEADERS, limit_headers
-from otp_server.api.rest.refusal import refusal
+from otp_server.api.limit_headers import LIMIT_HEADERS, limit_headers
+from otp_server.api.refusal import refusal
 from otp_server.domain.process_outcome import ProcessRefused
 from otp_server.errors import ErrorKind
 from otp_server.services.limit_hits import Hitter

@@ -18,7 +18,7 @@ import msgspec
 from otp_server.api.batches import one_by_one
 from otp_server.api.operation import JSON, ErrorStyle, Operation, Response
 from otp_server.api.problem import error_headers
-from otp_server.api.rest.refusal import refusal
+from otp_server.api.refusal import refusal
 from otp_server.api.unshown import unshown
 from otp_server.domain.client import Scope
 from otp_server.domain.process_outcome import ProcessRefused

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from otp_server.api.batches import timely
 from otp_server.api.json_bodies import json_fields
+from otp_server.api.limit_headers import LIMIT_HEADERS, limit_headers
 from otp_server.api.operation import AnswerHeader, Operation, Parameter, Response
+from otp_server.api.refusal import refusal
 from otp_server.api.rest.envelope import Envelope
-from otp_server.api.rest.limit_headers import LIMIT_HEADERS, limit_headers
 from otp_server.api.rest.reading import entities_of, no_query
-from otp_server.api.rest.refusal import refusal
 from otp_server.api.rest.shapes import (
     AttemptBody,
     AttemptData,

@@ -8,11 +8,11 @@ import trio
 
 from otp_server.api.batches import timely
 from otp_server.api.operation import Operation, Parameter
+from otp_server.api.refusal import refusal
 from otp_server.api.rest.configuration import PAGE_PARAMETERS
 from otp_server.api.rest.envelope import Envelope
 from otp_server.api.rest.processes import UUID_EXAMPLE
 from otp_server.api.rest.reading import entities_of, search_of
-from otp_server.api.rest.refusal import refusal
 from otp_server.api.rest.shapes import (
     ONE_LINE,
     PRINTABLE,

@@ -5,6 +5,8 @@
     settings     challenge types, their routes, templates
     processes    OTP processes, their attempts, search
     outbox       messages on their way
+    accounts     accounts and sessions of the svc face
+    resets       codes of the svc face: secrets, and what a right one changes
     audit        the chained trail
     delivery     not a store: what hands a message over to a provider
 
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from otp_server.services.ports.accounts import AccountStore, SessionStore
 from otp_server.services.ports.audit import AuditStore
 from otp_server.services.ports.clients import ClientStore
 from otp_server.services.ports.devices import (
@@ -33,11 +36,13 @@ from otp_server.services.ports.devices import (
 )
 from otp_server.services.ports.outbox import OutboxStore
 from otp_server.services.ports.processes import ProcessStore
+from otp_server.services.ports.resets import ResetStore
 from otp_server.services.ports.settings import SettingsStore
 
 __all__ = [
     "AcceptRefusal",
     "Acceptance",
+    "AccountStore",
     "AuditStore",
     "ClientStore",
     "CodeStore",
@@ -47,6 +52,8 @@ __all__ = [
     "NewDeviceCode",
     "OutboxStore",
     "ProcessStore",
+    "ResetStore",
+    "SessionStore",
     "SettingsStore",
     "Store",
 ]
@@ -59,6 +66,9 @@ class Store(
     SettingsStore,
     ProcessStore,
     OutboxStore,
+    AccountStore,
+    SessionStore,
+    ResetStore,
     AuditStore,
     Protocol,
 ):

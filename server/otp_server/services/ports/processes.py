@@ -50,7 +50,7 @@ class NewProcess:
 
     ``settings_version`` is the one the plan was loaded with. ``counted_indexes`` are those of its
     contacts' indexes that this start was charged to in the limits: the journal of
-    ``starts_since``.
+    ``starts_since``. ``supersedes``: whether it ends older ones of its type and contacts.
     """
 
     uuid: bytes
@@ -67,6 +67,7 @@ class NewProcess:
     expires_at_ms: int
     actor: Actor
     claim: IdempotencyClaim | None = None
+    supersedes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +109,9 @@ class NewAttempt:
 class Counted:
     """The attempt is counted; compare with the code of exactly this ``generation``.
 
-    ``attempt`` numbers it within the process, from 1. ``resumed``: an earlier call with the same
-    claim had counted it and was cut before it could settle; it was not counted again.
+    ``attempt`` numbers it within the process, from 1, and no other ever. ``resumed``: an earlier
+    call with the same claim had counted it and was cut before it could settle; it was not counted
+    again.
     """
 
     process_id: int
@@ -214,10 +216,11 @@ class ProcessStore(Protocol):
         """In order: store the process with its first message in the outbox.
 
         An open process of the same tenant and type fails as superseded, and its messages not yet
-        taken are void, when a contact is counted (``counted_indexes``) for it and for the new one:
-        a contact that can get no code ends no process. With a claim that was taken before:
-        the first call's answer, or a refusal; then nothing is stored. StalePlan when the settings
-        version is not the tenant's current one. AlreadyExists for a ``uuid`` used before.
+        taken are void, when a contact is counted (``counted_indexes``) for it and for the new one,
+        which ``supersedes``: a contact that can get no code ends no process. With a claim
+        that was taken before: the first call's answer, or a refusal; then nothing is stored.
+        StalePlan when the settings version is not the tenant's current one. AlreadyExists for a
+        ``uuid`` used before.
         """
 
     async def count_attempts(self, batch: Sequence[NewAttempt]) -> list[CountOutcome]:
@@ -289,7 +292,7 @@ class ProcessStore(Protocol):
         """The keys that codes of open processes are derived under."""
 
     async def sealing_key_ids_in_use(self, now_ms: int) -> set[str]:
-        """The keys that contacts of open processes are sealed under."""
+        """The keys that contacts of open processes, and of all accounts, are sealed under."""
 
     async def mark_key(self, purpose: str, fingerprint: str, *, anew: bool = False) -> str:
         """Remember which key serves a purpose; gives the fingerprint that is remembered then.
@@ -309,8 +312,8 @@ class ProcessStore(Protocol):
         Open processes past their time are expired. Attempts not settled ``CLAIM_PATIENCE_MS``
         after they were counted, which a crash left behind, are taken for wrong: their processes
         fail as exhausted or move on over ``usable`` channels, as after ``settle_attempts``. With
-        a process go its entities, its messages and the claim of its start; plans that no process
-        keeps go too.
+        a process go its entities, its messages, its reset and the claim of its start; plans that no
+        process keeps go too.
         Failures of a contact stay until they are forgiven; when they are so few that they make
         nobody wait, until ``FAILURES_KEPT_MS`` after the last. Gives how many it touched; bounded
         work a call: call again while it gives a number.

@@ -7,6 +7,8 @@
     attempts       counting and settling attempts
     outbox         messages on their way
     processes      starting, searching and sweeping processes
+    accounts       accounts and their sessions
+    resets         secrets beside processes, changes of passwords
     audit          the chained trail
 
 Every method is a Trio checkpoint before it changes anything and never after: cancelled means not
@@ -16,10 +18,10 @@ applied, and a method is atomic because nothing else runs in between. Nothing ou
 from __future__ import annotations
 
 from otp_server.stores.memory.devices import MemoryDevices
-from otp_server.stores.memory.processes import MemoryProcesses
+from otp_server.stores.memory.resets import MemoryResets
 
 __all__ = ["MemoryStore"]
 
 
-class MemoryStore(MemoryDevices, MemoryProcesses):
+class MemoryStore(MemoryDevices, MemoryResets):
     """A store of this process alone, for tests and trials."""

@@ -12,7 +12,7 @@ from otp_server.stores.memory.process_state import MemoryProcessState, claim_nam
 from otp_server.stores.process_rules import TakenClaim
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from otp_server.domain.audit import Actor
     from otp_server.domain.process import Process
@@ -74,18 +74,19 @@ class MemoryAttempts(MemoryProcessState):
             route_attempts=process.route_attempts + 1,
             updated_at_ms=item.at_ms,
         )
-        self._open_attempts.setdefault(process.id, {})[process.attempts] = item.at_ms
+        number = process.attempts + self._given_back.get(process.id, 0)
+        self._open_attempts.setdefault(process.id, {})[number] = item.at_ms
         if item.claim is not None:
             taken = TakenClaim(
                 item.claim.fingerprint,
                 item.uuid,
                 generation=process.generation,
-                attempt=process.attempts,
+                attempt=number,
                 counted_at_ms=item.at_ms,
             )
             name = claim_name(item.tenant, item.claim)
             self._claims[name] = taken, item.claim.expires_at_ms
-        return rules.counted(process, process.generation, process.attempts)
+        return rules.counted(process, process.generation, number)
 
     def _resume(self, item: NewAttempt, process: Process, taken: TakenClaim) -> Counted:
         self._open_attempts.setdefault(process.id, {})[taken.attempt] = item.at_ms
@@ -105,16 +106,26 @@ class MemoryAttempts(MemoryProcessState):
         """Right ones first."""
         await self._enter()
         order = sorted(range(len(batch)), key=lambda place: not batch[place].right)
-        answers = {place: self._settle(batch[place]) for place in order}
+        answers = {place: self._settle(batch[place], self._accept_attempt) for place in order}
         return [answers[place] for place in range(len(batch))]
 
-    def _settle(self, verdict: Verdict) -> Settled:
+    def _settle(
+        self,
+        verdict: Verdict,
+        accept: Callable[[Verdict, bool], bool],
+        *,
+        accepted: str = Settled.ACCEPTED.value,
+    ) -> Settled:
+        """``accept`` does what a right one does; it is told whether the attempt was open.
+
+        ``accepted`` is the trail's word for one that it accepts.
+        """
         counted = verdict.counted
         claimed = self._claim_of(verdict)
         if claimed is not None and claimed.accepted is not None:
             return rules.settled_before(verdict, accepted=claimed.accepted)
-        self._open_attempts.get(counted.process_id, {}).pop(counted.attempt, None)
-        if verdict.right and self._accept_attempt(verdict):
+        opened = self._open_attempts.get(counted.process_id, {}).pop(counted.attempt, None)
+        if verdict.right and accept(verdict, opened is not None):
             settled = Settled.ACCEPTED
         else:
             settled = Settled.LATE if verdict.right else Settled.WRONG
@@ -122,10 +133,12 @@ class MemoryAttempts(MemoryProcessState):
         if claimed is not None:
             self._answer_claim(verdict, claimed, settled)
         told = counted.tenant, counted.uuid
-        self._tell(told, "otp.attempt", settled.value, verdict.actor, verdict.at_ms)
+        word = accepted if settled is Settled.ACCEPTED else settled.value
+        self._tell(told, "otp.attempt", word, verdict.actor, verdict.at_ms)
         return settled
 
-    def _accept_attempt(self, verdict: Verdict) -> bool:
+    def _acceptable(self, verdict: Verdict) -> Process | None:
+        """The process, if what is right may be accepted."""
         counted = verdict.counted
         process = self._processes.get(counted.process_id)
         if (
@@ -134,12 +147,33 @@ class MemoryAttempts(MemoryProcessState):
             or process.generation != counted.generation
             or not rules.is_open_at(process, verdict.at_ms)
         ):
+            return None
+        return process
+
+    def _accept_attempt(self, verdict: Verdict, _: bool) -> bool:  # noqa: FBT001 - as _settle calls
+        process = self._acceptable(verdict)
+        if process is None:
             return False
         accepted = replace(
             process, attempts=process.attempts - 1, route_attempts=process.route_attempts - 1
         )
         self._end_process(accepted, ProcessStatus.ACCEPTED, None, verdict.at_ms)
         self._failures.pop((process.tenant, rules.route_contact(process).index), None)
+        return True
+
+    def _pass_attempt(self, verdict: Verdict, opened: bool) -> bool:  # noqa: FBT001 - as above
+        """What a right check does: the attempt is given back, once."""
+        process = self._acceptable(verdict)
+        if process is None or not opened:
+            return process is not None
+        self._processes[process.id] = replace(
+            process, attempts=process.attempts - 1, route_attempts=process.route_attempts - 1
+        )
+        self._given_back[process.id] = self._given_back.get(process.id, 0) + 1
+        contact = process.tenant, rules.route_contact(process).index
+        failures, last_at_ms = self._failures.pop(contact, (0, 0))
+        if failures > 1:
+            self._failures[contact] = rules.failure_given_back(failures, last_at_ms, verdict.at_ms)
         return True
 
     def _claim_of(self, verdict: Verdict) -> TakenClaim | None:

@@ -56,6 +56,7 @@ class MemoryProcessState(MemorySettings):
         self._of_contact: dict[tuple[str, int, bytes], list[int]] = {}  # by tenant, type, index
         self._counted_indexes: dict[int, tuple[bytes, ...]] = {}  # by process
         self._open_attempts: dict[int, dict[int, int]] = {}  # by process and number: when counted
+        self._given_back: dict[int, int] = {}  # attempts, by process
         self._key_marks: dict[str, str] = {}  # by purpose
         self._failures: dict[tuple[str, bytes], tuple[int, int]] = {}  # how many, the last when
         self._claims: dict[ClaimName, tuple[TakenClaim, int]] = {}  # with their end

@@ -42,13 +42,16 @@ class MemoryProcesses(MemoryAttempts, MemoryOutbox):
     async def start_processes(self, batch: Sequence[NewProcess]) -> list[StartOutcome]:
         """See :class:`otp_server.services.ports.ProcessStore`; so for all below."""
         await self._enter()
+        self._require_fresh_uuids(batch)
+        return [self._start(item) for item in batch]
+
+    def _require_fresh_uuids(self, batch: Sequence[NewProcess]) -> None:
         fresh: set[bytes] = set()
         for item in batch:
             rules.first_contact(item)
             if item.uuid in self._process_ids or item.uuid in fresh:
                 raise AlreadyExists("uuid", rules.spelled(item.uuid))
             fresh.add(item.uuid)
-        return [self._start(item) for item in batch]
 
     def _start(self, item: NewProcess) -> StartOutcome:
         claimed = None
@@ -62,6 +65,16 @@ class MemoryProcesses(MemoryAttempts, MemoryOutbox):
             return claimed
         if item.settings_version != self._settings_versions.get(item.tenant, 0):
             return StalePlan.STALE
+        self._begin(item)
+        if item.claim is not None:
+            taken = TakenClaim(item.claim.fingerprint, item.uuid, item.route)
+            self._claims[claim_name(item.tenant, item.claim)] = taken, item.claim.expires_at_ms
+        told = item.tenant, item.uuid
+        self._tell(told, "otp.init", "started", item.actor, item.created_at_ms)
+        return Started(item.uuid, item.plan, item.route)
+
+    def _begin(self, item: NewProcess) -> Process:
+        """Store it with its first message."""
         self._last_process_id += 1
         process = Process(
             id=self._last_process_id,
@@ -84,19 +97,15 @@ class MemoryProcesses(MemoryAttempts, MemoryOutbox):
             updated_at_ms=item.created_at_ms,
             expires_at_ms=item.expires_at_ms,
         )
-        self._supersede(process, item.counted_indexes, item.actor)
+        if item.supersedes:
+            self._supersede(process, item.counted_indexes, item.actor)
         self._processes[process.id] = process
         self._process_ids[item.uuid] = process.id
         for place in self._places_of(process):
             self._of_contact.setdefault(place, []).append(process.id)
         self._counted_indexes[process.id] = item.counted_indexes
         self._enqueue(process, item.created_at_ms)
-        if item.claim is not None:
-            taken = TakenClaim(item.claim.fingerprint, item.uuid, item.route)
-            self._claims[claim_name(item.tenant, item.claim)] = taken, item.claim.expires_at_ms
-        told = item.tenant, item.uuid
-        self._tell(told, "otp.init", "started", item.actor, item.created_at_ms)
-        return Started(item.uuid, item.plan, item.route)
+        return process
 
     async def recall_start(
         self, tenant: str, claim: IdempotencyClaim, now_ms: int
@@ -247,11 +256,16 @@ class MemoryProcesses(MemoryAttempts, MemoryOutbox):
             del self._processes[process.id], self._process_ids[process.uuid]
             del self._counted_indexes[process.id]
             self._open_attempts.pop(process.id, None)
+            self._given_back.pop(process.id, None)
+            self._forget_beside(process.uuid)
             for number in self._messages_of.pop(process.id):
                 del self._messages[number]
             for place in self._places_of(process):
                 self._of_contact[place].remove(process.id)
         return len(old[:SWEEP_ROWS_MAX])
+
+    def _forget_beside(self, uuid: bytes) -> None:
+        """Forget what goes with a process; resets do."""
 
     def _forget_failures(self, now_ms: int) -> int:
         before_ms = now_ms - FAILURES_KEPT_MS

@@ -6,6 +6,7 @@
     settings_store       over client_statements, setting_statements
     process_store        over process_statements, attempt_statements, claim_statements,
                          plan_statements, search_statements, outbox_statements, audit_statements
+    account_store        over account_statements, session_statements, reset_statements
     process_rows         rows of processes, and the operation that changes them
     outbox_queue         messages put into the outbox's queue, and taken out again
     outbox_leaving       messages that leave a channel unsent, and leases taken back

@@ -14,7 +14,7 @@ from otp_server.stores.sqlite import claim_statements as claims
 from otp_server.stores.sqlite import outbox_queue, process_statements
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from otp_server.domain.audit import Actor
     from otp_server.domain.process import Process
@@ -28,17 +28,25 @@ if TYPE_CHECKING:
     from otp_server.stores.process_rules import TakenClaim
     from otp_server.stores.sqlite.process_rows import ProcessWork
 
+    Accept = Callable[[ProcessWork, Verdict, bool], bool]
+
 _COUNT = (
     "UPDATE processes SET attempts = attempts + 1, route_attempts = route_attempts + 1,"
-    " updated_at_ms = ? WHERE id = ?"
+    " updated_at_ms = ? WHERE id = ? RETURNING attempts + given_back"
 )
 _OPEN_ATTEMPT = "INSERT OR REPLACE INTO open_attempts (process_id, attempt, at_ms) VALUES (?, ?, ?)"
 _CLOSE_ATTEMPT = "DELETE FROM open_attempts WHERE process_id = ? AND attempt = ?"
-_ACCEPT = (
-    "UPDATE processes SET status = 'accepted', attempts = attempts - 1,"
-    " route_attempts = route_attempts - 1, updated_at_ms = ?1"
+_ACCEPTABLE = (
     " WHERE id = ?2 AND uuid = ?3 AND generation = ?4"
     " AND status IN ('new', 'sent') AND expires_at_ms > ?1"
+)
+_ACCEPT = (
+    "UPDATE processes SET status = 'accepted', attempts = attempts - 1,"  # noqa: S608 - our own words
+    f" route_attempts = route_attempts - 1, updated_at_ms = ?1{_ACCEPTABLE}"
+)
+_GIVE_BACK = (
+    "UPDATE processes SET attempts = attempts - ?5, route_attempts = route_attempts - ?5,"  # noqa: S608 - our own words
+    f" given_back = given_back + ?5{_ACCEPTABLE}"
 )
 _FAILURES = (
     "SELECT failures, last_at_ms FROM contact_failures WHERE contact_index = ? AND tenant = ?"
@@ -47,6 +55,10 @@ _CHARGE = (
     "INSERT INTO contact_failures (tenant, contact_index, failures, last_at_ms)"
     " VALUES (?, ?, 1, ?) ON CONFLICT (contact_index, tenant) DO UPDATE"
     " SET failures = failures + 1, last_at_ms = max(last_at_ms, excluded.last_at_ms)"
+)
+_LOWER = (
+    "UPDATE contact_failures SET failures = ?, last_at_ms = ?"
+    " WHERE contact_index = ? AND tenant = ?"
 )
 _FORGIVE = "DELETE FROM contact_failures WHERE contact_index = ? AND tenant = ?"
 
@@ -101,9 +113,9 @@ def _charge(
     held = rules.budget_refusal(failures, last_at_ms, item.at_ms)
     if held is not None:
         return held
-    work.connection.execute(_COUNT, (item.at_ms, process.id))
+    number: int = work.connection.execute(_COUNT, (item.at_ms, process.id)).get
     work.connection.execute(_CHARGE, (process.tenant, contact.index, item.at_ms))
-    counted = rules.counted(process, process.generation, process.attempts + 1)
+    counted = rules.counted(process, process.generation, number)
     work.connection.execute(_OPEN_ATTEMPT, (process.id, counted.attempt, item.at_ms))
     if item.claim is not None:
         claims.take_for_attempt(work.connection, item.claim, counted, item.at_ms)
@@ -122,19 +134,50 @@ def _resume(work: ProcessWork, item: NewAttempt, process: Process, taken: TakenC
 
 def settle_attempts(work: ProcessWork, batch: Sequence[Verdict]) -> list[Settled]:
     """Right ones first, each in the order given."""
+    return _settle_all(work, batch, _accept)
+
+
+def settle_checks(work: ProcessWork, batch: Sequence[Verdict]) -> list[Settled]:
+    """Right ones first; the caller has looked that they are of resets."""
+    return _settle_all(work, batch, _give_back, accepted=rules.CHECKED)
+
+
+def settle_late(work: ProcessWork, verdict: Verdict) -> Settled:
+    """One that comes too late to be accepted, whatever its process says."""
+    return _settle(work, verdict, lambda *_: False)
+
+
+def _settle_all(
+    work: ProcessWork,
+    batch: Sequence[Verdict],
+    accept: Accept,
+    *,
+    accepted: str = Settled.ACCEPTED.value,
+) -> list[Settled]:
     order = sorted(range(len(batch)), key=lambda place: not batch[place].right)
-    answers = {place: _settle(work, batch[place]) for place in order}
+    answers = {place: _settle(work, batch[place], accept, accepted=accepted) for place in order}
     return [answers[place] for place in range(len(batch))]
 
 
-def _settle(work: ProcessWork, verdict: Verdict) -> Settled:
+def _settle(
+    work: ProcessWork,
+    verdict: Verdict,
+    accept: Accept,
+    *,
+    accepted: str = Settled.ACCEPTED.value,
+) -> Settled:
+    """``accept`` does what a right one does; it is told whether the attempt was open.
+
+    ``accepted`` is the trail's word for one that it accepts.
+    """
     counted = verdict.counted
     if verdict.claim is not None:
         before = claims.answer_of(work.connection, counted, verdict.claim)
         if before is not None:  # the same attempt, resumed, was faster
             return rules.settled_before(verdict, accepted=before)
     work.connection.execute(_CLOSE_ATTEMPT, (counted.process_id, counted.attempt))
-    if verdict.right and _accept(work, verdict):
+    opened = work.connection.changes() == 1
+    if verdict.right and accept(work, verdict, opened):
         settled = Settled.ACCEPTED
     else:
         settled = Settled.LATE if verdict.right else Settled.WRONG
@@ -143,12 +186,13 @@ def _settle(work: ProcessWork, verdict: Verdict) -> Settled:
         )
     _answer_claim(work, verdict, settled)
     told = (counted.tenant, counted.uuid)
-    work.tell(told, "otp.attempt", settled.value, verdict.actor, verdict.at_ms)
+    word = accepted if settled is Settled.ACCEPTED else settled.value
+    work.tell(told, "otp.attempt", word, verdict.actor, verdict.at_ms)
     return settled
 
 
-def _accept(work: ProcessWork, verdict: Verdict) -> bool:
-    """The guarded update: True for one caller. No other process of the contact can be open."""
+def _accept(work: ProcessWork, verdict: Verdict, _: bool) -> bool:  # noqa: FBT001 - as _settle calls
+    """The guarded update: True for one caller."""
     counted = verdict.counted
     work.connection.execute(
         _ACCEPT, (verdict.at_ms, counted.process_id, counted.uuid, counted.generation)
@@ -160,6 +204,28 @@ def _accept(work: ProcessWork, verdict: Verdict) -> bool:
         contact = rules.route_contact(process)
         work.connection.execute(_FORGIVE, (contact.index, process.tenant))
         outbox_queue.void_queued(work.connection, process.id, verdict.at_ms)
+    return True
+
+
+def _give_back(work: ProcessWork, verdict: Verdict, opened: bool) -> bool:  # noqa: FBT001 - as above
+    """What a right check does: the attempt is given back, once, and its contact's failure."""
+    counted = verdict.counted
+    work.connection.execute(
+        _GIVE_BACK,
+        (verdict.at_ms, counted.process_id, counted.uuid, counted.generation, int(opened)),
+    )
+    if work.connection.changes() != 1:
+        return False
+    process = work.by_id(counted.process_id)
+    if process is not None and opened:
+        which = rules.route_contact(process).index, process.tenant
+        row: Any = work.connection.execute(_FAILURES, which).fetchone()
+        failures, last_at_ms = (0, 0) if row is None else row
+        if failures > 1:
+            left = rules.failure_given_back(failures, last_at_ms, verdict.at_ms)
+            work.connection.execute(_LOWER, (*left, *which))
+        else:
+            work.connection.execute(_FORGIVE, which)
     return True
 
 

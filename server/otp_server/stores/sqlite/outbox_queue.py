@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _ENQUEUE = (
     "INSERT INTO messages (process_id, tenant, generation, route, channel, leaves, state, tries,"
-    " due_at_ms, updated_at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'queued', 0, ?7, ?7)"
+    " due_at_ms, updated_at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?8, 0, ?7, ?7)"
 )
 _VOID_QUEUED = (
     "UPDATE messages SET state = 'void', updated_at_ms = ?"
@@ -22,17 +22,19 @@ _VOID_QUEUED = (
 def enqueue(
     connection: apsw.Connection,
     process: tuple[int, str, int],
+    route: tuple[int, Channel],
     *,
-    route: int,
-    channel: Channel,
     leaves: bool,
     at_ms: int,
+    void: bool = False,
 ) -> None:
-    """A message, due at once, of the process of an id and tenant in a new generation.
+    """A message, due at once, of the process of an id and tenant in a new generation, over a route.
 
-    ``leaves``: whether it has a later route over another channel.
+    ``leaves``: whether it has a later route over another channel. ``void``: it is never sent.
     """
-    connection.execute(_ENQUEUE, (*process, route, channel.value, leaves, at_ms))
+    position, channel = route
+    state = "void" if void else "queued"
+    connection.execute(_ENQUEUE, (*process, position, channel.value, leaves, at_ms, state))
 
 
 def void_queued(connection: apsw.Connection, process_id: int, at_ms: int) -> None:

@@ -2,7 +2,8 @@
 
 What a function promises is the sentence of its namesake in ``services/ports/processes.py``.
 Writers are serial, so looking and then changing is one step. Of a tenant, type and contact only
-one process can be open that counted the contact, since each start ends the one before.
+one process can be open that counted the contact, since each start ends the one before; but for
+starts that supersede nothing.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _OPEN = {
     contact: (
         f"SELECT id, uuid, expires_at_ms FROM processes INDEXED BY processes_{contact}_open"  # noqa: S608 - our own words
         f" WHERE {contact}_index = ? AND type_id = ? AND tenant = ?"
-        f" AND {contact}_counted = 1 AND status IN ('new', 'sent')"
+        f" AND {contact}_counted = 1 AND status IN ('new', 'sent') ORDER BY id"
     )
     for contact in ("phone", "email")
 }
@@ -90,6 +91,16 @@ _FORGET_FAILURES = (
 
 def start_processes(work: ProcessWork, batch: Sequence[NewProcess]) -> list[StartOutcome]:
     """In order, so an item meets the processes of those before it."""
+    require_fresh(work, batch)
+    tenants = {item.tenant for item in batch}
+    versions = {
+        tenant: setting_statements.settings_version(work.connection, tenant) for tenant in tenants
+    }
+    return [_start(work, item, versions[item.tenant]) for item in batch]
+
+
+def require_fresh(work: ProcessWork, batch: Sequence[NewProcess]) -> None:
+    """Raises AlreadyExists for a uuid used before, ValueError for a bug of the caller."""
     fresh: set[bytes] = set()
     for item in batch:
         rules.first_contact(item)
@@ -97,11 +108,6 @@ def start_processes(work: ProcessWork, batch: Sequence[NewProcess]) -> list[Star
         if item.uuid in fresh or used.fetchone() is not None:
             raise AlreadyExists("uuid", rules.spelled(item.uuid))
         fresh.add(item.uuid)
-    tenants = {item.tenant for item in batch}
-    versions = {
-        tenant: setting_statements.settings_version(work.connection, tenant) for tenant in tenants
-    }
-    return [_start(work, item, versions[item.tenant]) for item in batch]
 
 
 def _start(work: ProcessWork, item: NewProcess, version: int) -> StartOutcome:
@@ -115,20 +121,27 @@ def _start(work: ProcessWork, item: NewProcess, version: int) -> StartOutcome:
         return claimed
     if item.settings_version != version:
         return StalePlan.STALE
-    _supersede(work, item)
-    process_id = _insert(work, item)
-    outbox_queue.enqueue(
-        work.connection,
-        (process_id, item.tenant, 1),
-        route=item.route,
-        channel=item.plan.routes[item.route].channel,
-        leaves=rules.leaves(item.plan, item.route, rules.channels_of(item)),
-        at_ms=item.created_at_ms,
-    )
+    begin(work, item)
     if item.claim is not None:
         claims.take_for_start(work.connection, item.tenant, item.claim, item.uuid, item.route)
     work.tell((item.tenant, item.uuid), "otp.init", "started", item.actor, item.created_at_ms)
     return Started(item.uuid, item.plan, item.route)
+
+
+def begin(work: ProcessWork, item: NewProcess, *, void: bool = False) -> int:
+    """Store a process with its first message, which is never sent if it is ``void``; its id."""
+    if item.supersedes:
+        _supersede_older(work, item)
+    process_id = _insert(work, item)
+    outbox_queue.enqueue(
+        work.connection,
+        (process_id, item.tenant, 1),
+        (item.route, item.plan.routes[item.route].channel),
+        leaves=rules.leaves(item.plan, item.route, rules.channels_of(item)),
+        at_ms=item.created_at_ms,
+        void=void,
+    )
+    return process_id
 
 
 def recall_start(
@@ -144,24 +157,20 @@ def recall_start(
     return Started(row.uuid, process.plan, row.route, replayed=True)
 
 
-def _supersede(work: ProcessWork, item: NewProcess) -> None:
-    """End the open process of each of the counted contacts, if there is one."""
+def _supersede_older(work: ProcessWork, item: NewProcess) -> None:
+    """End the open processes of each of the counted contacts: mostly there is one, or none."""
     for column, contact in (("phone", item.phone), ("email", item.email)):
         if contact is None or contact.index not in item.counted_indexes:
             continue
-        row = work.connection.execute(
+        rows: list[tuple[Any, ...]] = work.connection.execute(
             _OPEN[column], (contact.index, item.plan.type_id, item.tenant)
-        ).fetchone()
-        if row is None:
-            continue
-        process_id, uuid, expires_at_ms = row
-        if expires_at_ms <= item.created_at_ms:
-            _end(work, process_id, ProcessStatus.EXPIRED, None, item.created_at_ms)
-            continue
-        superseded = FailureReason.SUPERSEDED
-        _end(work, process_id, ProcessStatus.FAILED, superseded, item.created_at_ms)
-        told = (item.tenant, uuid)
-        work.tell(told, "otp.end", superseded.value, item.actor, item.created_at_ms)
+        ).fetchall()
+        for process_id, uuid, expires_at_ms in rows:
+            if expires_at_ms <= item.created_at_ms:
+                _end(work, process_id, ProcessStatus.EXPIRED, None, item.created_at_ms)
+            else:
+                told = (item.tenant, uuid)
+                supersede(work, process_id, told, item.actor, item.created_at_ms)
 
 
 def _insert(work: ProcessWork, item: NewProcess) -> int:
@@ -212,6 +221,15 @@ def _end(
     outbox_queue.void_queued(work.connection, process_id, at_ms)
 
 
+def supersede(
+    work: ProcessWork, process_id: int, told: tuple[str, bytes], actor: Actor, at_ms: int
+) -> None:
+    """Fail an open process, of a tenant and uuid, for a newer one."""
+    superseded = FailureReason.SUPERSEDED
+    _end(work, process_id, ProcessStatus.FAILED, superseded, at_ms)
+    work.tell(told, "otp.end", superseded.value, actor, at_ms)
+
+
 def fail(
     work: ProcessWork, process: Process, reason: FailureReason, actor: Actor, at_ms: int
 ) -> None:
@@ -236,8 +254,7 @@ def take_next_route(
     outbox_queue.enqueue(
         work.connection,
         (process.id, process.tenant, moved.generation),
-        route=route,
-        channel=process.plan.routes[route].channel,
+        (route, process.plan.routes[route].channel),
         leaves=rules.leaves(process.plan, route, rules.channels_of(process)),
         at_ms=at_ms,
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from otp_server.domain.challenge_type import Channel
 from otp_server.domain.process import Delivery, SealedContact
 from otp_server.services.ports.processes import StartRecord
+from otp_server.stores.sqlite import account_statements
 from otp_server.stores.sqlite.process_rows import SELECT_PROCESS
 
 if TYPE_CHECKING:
@@ -127,8 +128,9 @@ def key_ids_in_use(work: ProcessWork, now_ms: int) -> set[str]:
 
 
 def sealing_key_ids_in_use(work: ProcessWork, now_ms: int) -> set[str]:
-    """A walk over the open processes."""
+    """A walk over the open processes, and a step for each key of accounts."""
     rows: Any = work.connection.execute(_SEALED, (now_ms,))
-    return {
+    of_processes = {
         SealedContact(b"", sealed).key_id for row in rows for sealed in row if sealed is not None
     }
+    return of_processes | account_statements.sealing_key_ids(work.connection)

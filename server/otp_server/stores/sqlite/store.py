@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from otp_server.stores.sqlite.account_store import SqliteAccounts
 from otp_server.stores.sqlite.connection import Database, SqliteOptions, prepare_file
 from otp_server.stores.sqlite.device_store import SqliteDevices
-from otp_server.stores.sqlite.process_store import SqliteProcesses
 from otp_server.stores.sqlite.settings_store import SqliteSettings
 
 if TYPE_CHECKING:
@@ -34,5 +34,5 @@ async def open_sqlite_store(path: Path, options: SqliteOptions | None = None) ->
     return store
 
 
-class SqliteStore(SqliteDevices, SqliteSettings, SqliteProcesses):
+class SqliteStore(SqliteDevices, SqliteSettings, SqliteAccounts):
     """The embedded store, of the Trio run that made it. Use :func:`open_sqlite_store`."""

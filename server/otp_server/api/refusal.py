@@ -1,11 +1,11 @@
-"""A service's refusal as this face's error."""
+"""A service's refusal as an error, with the headers of its limits."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from otp_server.api.limit_headers import limit_headers
 from otp_server.api.operation import ApiError
-from otp_server.api.rest.limit_headers import limit_headers
 
 if TYPE_CHECKING:
     from otp_server.domain.process_outcome import ProcessRefused

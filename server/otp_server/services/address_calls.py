@@ -1,0 +1,43 @@
+"""How often an address may call the svc face, whatever it asks.
+
+    svc-address   calls, by address
+
+It is judged before anything is read, so a caller over its limit costs no store. A refused call
+charges nothing; one that was let in stays a call, whatever becomes of it. It begins anew at each
+start of the server: it bounds the speed of a caller.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from otp_server.domain.address import address_key
+from otp_server.services.limit_charges import Charge, Limit, charge_all, first_refusal
+from otp_server.services.limit_hits import Hitter
+from otp_server.services.session_limits import NOBODY
+
+if TYPE_CHECKING:
+    from otp_server.clock import Clock
+    from otp_server.domain.process_outcome import ProcessRefused
+    from otp_server.services.limit_charges import Windows
+    from otp_server.services.limit_hits import LimitHits
+
+
+class AddressCalls:
+    """The limit. Nothing here blocks, so ``begin`` is one step."""
+
+    def __init__(self, windows: Windows, keys_max: int, *, hits: LimitHits, clock: Clock) -> None:
+        """``windows``: ``(count, milliseconds)`` pairs; ``keys_max``: addresses held at once."""
+        self._limit = Limit("svc-address", windows, keys_max)
+        self._hits = hits
+        self._clock = clock
+
+    def begin(self, address: str) -> ProcessRefused | None:
+        """Charge a call, or say why it is refused."""
+        now_ms = self._clock.now_ms()
+        charges = [Charge(self._limit, address_key(address))]
+        refused = first_refusal(charges, now_ms)
+        if refused is None:
+            return charge_all(charges, now_ms)
+        self._hits.note(Hitter("", NOBODY, address), refused.violated, now_ms)
+        return refused

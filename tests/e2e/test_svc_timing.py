@@ -1,0 +1,101 @@
+"""Where accounts are not revealed, an e-mail that has one and one that has none take the same time.
+
+Requirement 30. Calls are interleaved in a drawn order, and paired, against a real server with its
+real store. All of them are shuffled together, so each has as many of each kind before it: what a
+delivery does after its answer falls on all alike. What two known accounts differ by in the same run
+is the noise of the machine; a known and an unknown one may not differ by more. That the store is
+asked the same is proved without a clock in ``tests/unit/services/test_reset_hidden.py``.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from tests.support.server_process import ServerProcess
+from tests.support.web_client import WebClient, add_user, open_web_client
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+SVC = """
+[svc]
+reveal_accounts = false
+limits = [[1000000, 60]]
+calls_per_address = [[1000000, 60]]
+sends_per_address = [[1000000, 60]]
+sends_in_all = [[1000000, 60]]
+attempts_per_address = [[1000000, 60]]
+"""
+PAIRS = 2000
+KNOWN, ALSO_KNOWN, UNKNOWN = "reader@example.com", "writer@example.com", "nobody@example.com"
+EMAILS = (KNOWN, ALSO_KNOWN, UNKNOWN)
+TRIM = 0.05
+"""The share of the most different pairs at each end that says more of the machine than of us."""
+T_MAX = 4.5
+"""Beyond it two distributions are said to differ (dudect, TVLA)."""
+NOISE_TIMES = 3.0
+
+
+def trimmed(times: Sequence[float], others: Sequence[float]) -> list[float]:
+    """The differences of the pairs, in order, without the most extreme."""
+    differences = sorted(a - b for a, b in zip(times, others, strict=True))
+    cut = int(len(differences) * TRIM)
+    return differences[cut:-cut]
+
+
+def t_of(differences: Sequence[float]) -> float:
+    """Student's t of the mean difference."""
+    spread = statistics.stdev(differences) / len(differences) ** 0.5
+    return abs(statistics.fmean(differences)) / spread
+
+
+def far_end(times: Sequence[float]) -> float:
+    """The 99th percentile."""
+    return statistics.quantiles(times, n=100)[98]
+
+
+async def measure(client: WebClient, service: str) -> dict[str, list[float]]:
+    """The times of so many calls for each e-mail, in seconds."""
+    drawn = Random(f"order of {service}")  # noqa: S311 - to be replayed
+    times: dict[str, list[float]] = {email: [] for email in EMAILS}
+    proof = {"code": "123456", "secret": "x" * 22} if service == "otp.verify" else {}
+    order = [*EMAILS] * PAIRS
+    drawn.shuffle(order)
+    for email in order:
+        asked = {"email": email, "socket_id": client.socket_id, **proof}
+        begun = time.perf_counter()
+        await client.data(service, asked)
+        times[email].append(time.perf_counter() - begun)
+    return times
+
+
+@pytest.mark.timeout(400)
+def test_known_and_unknown_accounts_take_the_same_time(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "server", more=SVC).start()
+    try:
+        for email in (KNOWN, ALSO_KNOWN):
+            add_user(server.config, email, "an old but good password")
+
+        async def ask(service: str) -> dict[str, list[float]]:
+            async with open_web_client(server.http_url) as client, client.socket():
+                return await measure(client, service)
+
+        for service in ("otp.send", "otp.verify"):
+            times = trio.run(ask, service)
+            noise = trimmed(times[KNOWN], times[ALSO_KNOWN])
+            for known in (KNOWN, ALSO_KNOWN):
+                told = trimmed(times[known], times[UNKNOWN])
+                by_chance = max(T_MAX, NOISE_TIMES * t_of(noise))
+                assert t_of(told) < by_chance, (service, statistics.fmean(told))
+            ends = sorted(far_end(times[email]) for email in (KNOWN, ALSO_KNOWN))
+            apart = max(ends[1] - ends[0], 0.25 * ends[1])
+            assert ends[0] - apart < far_end(times[UNKNOWN]) < ends[1] + apart, service
+    finally:
+        server.kill()
