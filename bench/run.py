@@ -30,7 +30,8 @@ from bench.suite.processes import BenchError, NotHereError
 from bench.suite.report import Contents, number, page, scenarios_of
 from bench.suite.rounds import Ledger, Plan
 from bench.suite.scenarios import ACTIVE, SCENARIOS, Bench, Settings, group_of
-from otp_server.transport.sockets import connections_possible
+from otp_server.config.svc_schema import SvcSection
+from otp_server.transport.sockets import client_sockets_possible, connections_possible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,8 +118,10 @@ def settings_of(options: argparse.Namespace) -> Settings:
         preset.plan.decided,
     )
     descriptors = int(str(describe()["descriptors"]))
-    # What our server lets in beside apps and those that are not in yet; 64 are for the active ones.
-    most = connections_possible(descriptors, descriptors) - ACTIVE
+    # What our server lets in beside apps, web clients and those that are not in yet; 64 are for the
+    # active ones.
+    client_sockets = client_sockets_possible(descriptors, SvcSection().sockets_max)
+    most = connections_possible(descriptors, descriptors, client_sockets=client_sockets) - ACTIVE
     idle = options.idle_connections
     if idle is None:
         idle = preset.idle_connections

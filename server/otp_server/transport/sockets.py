@@ -115,8 +115,8 @@ def http_connections_possible(descriptors: int) -> int:
 
 
 def client_sockets_possible(descriptors: int, wanted: int) -> int:
-    """How many web sockets of clients fit: the configured number, or an eighth of descriptors."""
-    return max(1, min(wanted, (descriptors - _DESCRIPTORS_KEPT) // 8))
+    """How many web sockets of clients fit: the configured number, or a sixteenth of descriptors."""
+    return max(1, min(wanted, (descriptors - _DESCRIPTORS_KEPT) // 16))
 
 
 def connections_possible(descriptors: int, wanted: int, *, client_sockets: int = 0) -> int:
