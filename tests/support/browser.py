@@ -132,6 +132,8 @@ class Page:
         """Listen, and be that screen and that reader. ``Browser.open`` does it."""
         for domain in ("Page", "Runtime", "Log", "Network", "Audits"):
             self.call(f"{domain}.enable")
+        # Before any document is there: what is loaded already may send one more past a new rule.
+        self.call("Fetch.enable", patterns=[{"urlPattern": "*/-/svc/*"}])
         agent = self.browser.call("Browser.getVersion")["userAgent"]
         self.call("Network.setUserAgentOverride", userAgent=agent, acceptLanguage=language)
         self.call(
@@ -277,7 +279,6 @@ class Page:
 
         ``fail`` is a network error, such as ConnectionRefused, instead of an answer.
         """
-        self.call("Fetch.enable", patterns=[{"urlPattern": "*/-/svc/*"}])
         self._answers[url] = {
             "status": status,
             "body": json.dumps(body),
@@ -289,7 +290,6 @@ class Page:
     def answer_no_more(self) -> None:
         """The server answers again."""
         self._answers.clear()
-        self.call("Fetch.disable")
 
     def _answer(self, event: dict[str, Any]) -> None:
         request = event["requestId"]
