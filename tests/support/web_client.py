@@ -89,6 +89,7 @@ class WebClient:
                         f"{url.host}:{url.port}",
                         f"/-/websocket/?otak={token}",
                         subprotocols=["service"],
+                        message_queue_size=1000,  # a full one would leave pings unanswered
                     )
                     with trio.fail_after(WAIT_S):
                         hello = json.loads(await connection.get_message())
