@@ -12,9 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from otp_server.domain.address import address_key
-from otp_server.services.limit_charges import Charge, Limit, charge_all, first_refusal
-from otp_server.services.limit_hits import Hitter
-from otp_server.services.session_limits import NOBODY
+from otp_server.services.limit_charges import Charge, Limit, charge_or_refuse
+from otp_server.services.limit_hits import NOBODY, Hitter
 
 if TYPE_CHECKING:
     from otp_server.clock import Clock
@@ -35,9 +34,5 @@ class AddressCalls:
     def begin(self, address: str) -> ProcessRefused | None:
         """Charge a call, or say why it is refused."""
         now_ms = self._clock.now_ms()
-        charges = [Charge(self._limit, address_key(address))]
-        refused = first_refusal(charges, now_ms)
-        if refused is None:
-            return charge_all(charges, now_ms)
-        self._hits.note(Hitter("", NOBODY, address), refused.violated, now_ms)
-        return refused
+        charge = Charge(self._limit, address_key(address))
+        return charge_or_refuse([charge], Hitter("", NOBODY, address), self._hits, now_ms)

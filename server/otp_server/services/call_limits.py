@@ -14,24 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from otp_server.domain.address import address_key
-from otp_server.services.limit_charges import (
-    Charge,
-    Limit,
-    charge_all,
-    refused_by,
-    told,
-    violations,
-)
-from otp_server.services.limit_hits import Hitter
+from otp_server.services.limit_charges import Charge, Limit, charge_or_refuse, told
+from otp_server.services.limit_hits import NOBODY, Hitter
 
 if TYPE_CHECKING:
     from otp_server.clock import Clock
     from otp_server.domain.process_outcome import ProcessRefused, Quota
     from otp_server.services.limit_hits import LimitHits
     from otp_server.services.start_limits import LimitWindows
-
-NOBODY = "nobody"
-"""Who asks for a token, in the trail: what it says it is has not been checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +45,8 @@ class CallLimits:
         """Charge a call, and say what is left; or why it is refused."""
         now_ms = self._clock.now_ms()
         charge = Charge(self._calls, client_id)
-        return self._begin(charge, hitter, now_ms) or told([charge], now_ms)
+        refused = charge_or_refuse([charge], hitter, self._hits, now_ms)
+        return refused or told([charge], now_ms)
 
     def begin_login(self, address: str) -> ProcessRefused | Login:
         """Charge a login as a failed one, before its secret is looked at; follow by ``end_login``.
@@ -65,7 +56,7 @@ class CallLimits:
         """
         now_ms = self._clock.now_ms()
         charge = Charge(self._logins, address_key(address))
-        refused = self._begin(charge, Hitter("", NOBODY, address), now_ms)
+        refused = charge_or_refuse([charge], Hitter("", NOBODY, address), self._hits, now_ms)
         if refused is not None:
             return refused
         self._logins.hold(charge.key)
@@ -76,10 +67,3 @@ class CallLimits:
         if not failed:
             self._logins.table.refund(login.charge.key, login.at_ms)
         self._logins.decide(login.charge.key)
-
-    def _begin(self, charge: Charge, hitter: Hitter, now_ms: int) -> ProcessRefused | None:
-        found = violations([charge], now_ms)
-        if not found:
-            return charge_all([charge], now_ms)
-        self._hits.note(hitter, (policy for policy, _ in found), now_ms)
-        return refused_by(found, [charge], now_ms)

@@ -1,4 +1,4 @@
-"""One limit of the rest face, and charging several of them: all or none (requirements 40, 45).
+"""One limit, and charging several of them: all or none (requirements 40, 45).
 
 A policy is one window of a limit, such as ``contact-60``. What is charged before the store is asked
 is in force at once, so calls that run together cannot pass a limit.
@@ -18,6 +18,8 @@ from otp_server.errors import ErrorKind, LimiterFull
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from otp_server.services.limit_hits import Hitter, LimitHits
+
     Windows = Sequence[tuple[int, int]]
 
 UNDECIDED_MS = 1000
@@ -25,6 +27,16 @@ UNDECIDED_MS = 1000
 FULL_MS = 1000
 """When to ask again where a table has no room: it forgets keys whose windows are over."""
 _MS = 1000
+
+
+EVERYBODY = ""
+"""The one key of a limit over all."""
+_INDEX_BYTES = 16  # 128 bits of a contact's index tell contacts apart
+
+
+def index_key(index: bytes) -> str:
+    """A contact's index as part of a key."""
+    return index[:_INDEX_BYTES].hex()
 
 
 class Limit:
@@ -115,6 +127,17 @@ def first_refusal(charges: Sequence[Charge], now_ms: int) -> ProcessRefused | No
         if found:
             return refused_by(found, charges[:count], now_ms)
     return None
+
+
+def charge_or_refuse(
+    charges: Sequence[Charge], hitter: Hitter, hits: LimitHits, now_ms: int
+) -> ProcessRefused | None:
+    """Charge all, or none and ``first_refusal``, which the trail is told of."""
+    refused = first_refusal(charges, now_ms)
+    if refused is None:
+        return charge_all(charges, now_ms)
+    hits.note(hitter, refused.violated, now_ms)
+    return refused
 
 
 def told(charges: Sequence[Charge], now_ms: int) -> tuple[Quota, ...]:

@@ -37,6 +37,8 @@ class Hitter(NamedTuple):
     address: str
 
 
+NOBODY = "nobody"
+"""Who it says it is has not been shown."""
 _MANY = Hitter("", "many", "")
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from otp_server.domain.account import SVC_TENANT
 from otp_server.domain.address import address_key
-from otp_server.services.limit_charges import Charge, Limit, charge_all, first_refusal
+from otp_server.services.limit_charges import EVERYBODY, Charge, Limit, charge_or_refuse, index_key
 from otp_server.services.start_limits import Charged
 
 if TYPE_CHECKING:
@@ -40,9 +40,6 @@ NO_CODE = "no-code"
 """The one for an entry that cannot be a code: nothing to compare, or too long."""
 UNKNOWN_ACCOUNT = "unknown-account"
 """The one for an e-mail or uid without an account, where that is revealed."""
-EVERYBODY = ""
-"""The one key of a limit in all."""
-_INDEX_BYTES = 16  # 128 bits of an e-mail's index tell accounts apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +119,10 @@ class ResetLimits:
         self._hits.note(hitter, (what,), now_ms)
 
     def _account_charge(self, tenant: str, email_index: bytes) -> Charge:
-        return Charge(self._account, f"{tenant} {email_index[:_INDEX_BYTES].hex()}")
+        return Charge(self._account, f"{tenant} {index_key(email_index)}")
 
     def _begin(
         self, charges: Sequence[Charge], hitter: Hitter, now_ms: int
     ) -> ProcessRefused | Charged:
-        refused = first_refusal(charges, now_ms)
-        if refused is not None:
-            self._hits.note(hitter, refused.violated, now_ms)
-            return refused
-        return charge_all(charges, now_ms) or Charged(hitter.tenant, now_ms, charges)
+        refused = charge_or_refuse(charges, hitter, self._hits, now_ms)
+        return refused or Charged(hitter.tenant, now_ms, charges)

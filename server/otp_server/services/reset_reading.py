@@ -9,9 +9,8 @@ from otp_server.domain.account import tenant_of
 from otp_server.domain.audit import Actor
 from otp_server.domain.outcome import Reason, Refused
 from otp_server.errors import ErrorKind, StoreUnavailable
-from otp_server.services.limit_hits import Hitter
+from otp_server.services.limit_hits import NOBODY, Hitter
 from otp_server.services.reset_calls import Call, Change, Check, Send
-from otp_server.services.session_limits import NOBODY
 from otp_server.telemetry import get_logger
 
 if TYPE_CHECKING:

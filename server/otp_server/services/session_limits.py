@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 from otp_server.domain.account import tenant_of
 from otp_server.domain.address import address_key
-from otp_server.services.limit_charges import Charge, Limit, charge_all, first_refusal
-from otp_server.services.limit_hits import Hitter
+from otp_server.services.limit_charges import EVERYBODY, Charge, Limit, charge_or_refuse, index_key
+from otp_server.services.limit_hits import NOBODY, Hitter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,13 +31,8 @@ if TYPE_CHECKING:
     from otp_server.services.limit_charges import Windows
     from otp_server.services.limit_hits import LimitHits
 
-NOBODY = "nobody"
-"""Who signs in, in the trail: who it says it is has not been shown."""
 WRONG_PASSWORD = "wrong-password"  # noqa: S105 - a word of the trail, not a password
 """The word in the trail for a sign-in that failed: the store writes nothing about it."""
-EVERYBODY = ""
-"""The one key of a limit in all."""
-_INDEX_BYTES = 16  # 128 bits of an e-mail's index tell accounts apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +73,7 @@ class SessionLimits:
             Charge(self._sessions_in_all, EVERYBODY),
         ]
         hitter = Hitter(tenant_of(organisation), NOBODY, address)
-        return self._begin(charges, hitter, self._clock.now_ms())
+        return charge_or_refuse(charges, hitter, self._hits, self._clock.now_ms())
 
     def begin_sign_in(
         self, organisation: str, email_index: bytes, address: str
@@ -91,9 +86,9 @@ class SessionLimits:
         tenant = tenant_of(organisation)
         charges = [
             Charge(self._addresses, address_key(address)),
-            Charge(self._accounts, f"{tenant} {email_index[:_INDEX_BYTES].hex()}"),
+            Charge(self._accounts, f"{tenant} {index_key(email_index)}"),
         ]
-        refused = self._begin(charges, Hitter(tenant, NOBODY, address), now_ms)
+        refused = charge_or_refuse(charges, Hitter(tenant, NOBODY, address), self._hits, now_ms)
         if refused is not None:
             return refused
         for charge in charges:
@@ -112,12 +107,3 @@ class SessionLimits:
         actor = NOBODY if uid is None else f"user:{uid}"
         hitter = Hitter(tenant_of(organisation), actor, address)
         self._hits.note(hitter, (WRONG_PASSWORD,), self._clock.now_ms())
-
-    def _begin(
-        self, charges: Sequence[Charge], hitter: Hitter, now_ms: int
-    ) -> ProcessRefused | None:
-        refused = first_refusal(charges, now_ms)
-        if refused is None:
-            return charge_all(charges, now_ms)
-        self._hits.note(hitter, refused.violated, now_ms)
-        return refused

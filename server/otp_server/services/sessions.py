@@ -27,8 +27,9 @@ from otp_server.domain.account_outcome import SignedIn, SignInRefused
 from otp_server.domain.audit import Actor
 from otp_server.domain.outcome import Reason, Refused
 from otp_server.errors import Busy, ContactUnreadable, ErrorKind, StoreUnavailable
+from otp_server.services.limit_hits import NOBODY
 from otp_server.services.ports.accounts import SignIn
-from otp_server.services.session_limits import NOBODY, SignInCharge
+from otp_server.services.session_limits import SignInCharge
 from otp_server.services.store_wait import store_wait
 from otp_server.telemetry import get_logger
 

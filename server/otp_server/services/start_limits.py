@@ -29,9 +29,11 @@ from typing import TYPE_CHECKING
 from otp_server.domain.account import SVC_TENANT
 from otp_server.domain.address import address_key
 from otp_server.services.limit_charges import (
+    EVERYBODY,
     Charge,
     Limit,
     charge_all,
+    index_key,
     refused_by,
     told,
     violations,
@@ -50,8 +52,6 @@ FAILED_LOGINS = ((60, 60_000),)
 """How often an address may fail to get an access token."""
 UNKNOWN_PROCESS = "unknown-process"
 """The word in the trail for attempts at processes that are not there."""
-_EVERYBODY = ""
-_INDEX_BYTES = 16  # 128 bits of a contact's index tell contacts apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,10 +197,9 @@ class ProcessLimits:
 
     def _start_charges(self, tenant: str, type_id: int, indexes: Sequence[bytes]) -> list[Charge]:
         contacts = [
-            Charge(self._contact, f"{tenant} {type_id} {index[:_INDEX_BYTES].hex()}")
-            for index in indexes
+            Charge(self._contact, f"{tenant} {type_id} {index_key(index)}") for index in indexes
         ]
-        return [*contacts, Charge(self._tenant, tenant), Charge(self._everybody, _EVERYBODY)]
+        return [*contacts, Charge(self._tenant, tenant), Charge(self._everybody, EVERYBODY)]
 
     def _judge(
         self, charges: Sequence[Charge], wish: Wish, now_ms: int
