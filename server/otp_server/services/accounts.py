@@ -18,6 +18,7 @@ from otp_server.domain.client import TENANT
 from otp_server.domain.contact import email_problem, parse_email
 from otp_server.errors import ContactUnreadable, InvalidFields
 from otp_server.services.ports.accounts import UserKey
+from otp_server.telemetry import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,8 @@ _PAGE = 1000
 _NO_EMAIL = ""
 """What an e-mail that cannot be one is looked up as: no account has it."""
 _NO_UID = ""
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,24 +153,26 @@ class AccountService:
             stored = await self._store.find_password(_NO_UID if user is None else user.uid)
             return user, await place.verify(stored, password)
 
-    def view(self, user: User) -> UserView:
-        """An account for its owner. Raises ContactUnreadable."""
-        return UserView(
-            user.uid, user.organisation, self._open(user), user.firstname, user.lastname
-        )
+    def view(self, user: User) -> UserView | None:
+        """An account for its owner; None: its e-mail does not open, which is logged."""
+        email = self._open(user)
+        if email is None:
+            return None
+        return UserView(user.uid, user.organisation, email, user.firstname, user.lastname)
 
-    def _open(self, user: User) -> str:
-        return self._vault.unseal(tenant_of(user.organisation), Channel.EMAIL, user.email.sealed)
+    def _open(self, user: User) -> str | None:
+        sealed, tenant = user.email.sealed, tenant_of(user.organisation)
+        try:
+            return self._vault.unseal(tenant, Channel.EMAIL, sealed)
+        except ContactUnreadable as error:
+            log.warning("an account cannot be opened", uid=user.uid, why=str(error))
+            return None
 
     def _row(self, user: User) -> AccountRow:
-        try:
-            email = self._open(user)
-        except ContactUnreadable:
-            email = None
         return AccountRow(
             user.uid,
             user.organisation,
-            email,
+            self._open(user),
             user.firstname,
             user.lastname,
             has_password=user.password_version > 0,

@@ -33,7 +33,7 @@ import trio
 
 from otp_server.domain.account_outcome import PasswordRefused, SignedIn, WrongCode
 from otp_server.domain.outcome import Reason, Refused
-from otp_server.errors import Busy, ConfigError, ContactUnreadable, ErrorKind, StoreUnavailable
+from otp_server.errors import Busy, ConfigError, ErrorKind, StoreUnavailable
 from otp_server.services.ports.processes import Settled
 from otp_server.services.ports.resets import PasswordChange
 from otp_server.services.reset_parts import BUSY, NOT_DONE, UNREADABLE
@@ -246,20 +246,19 @@ class ResetChanges:
         if self._parts.rules.reveal_accounts:
             if asked.user is None:
                 return None  # there is no account: that is the answer, and not the password
-            try:
-                about = _about(self._parts.accounts.view(asked.user))
-            except ContactUnreadable as error:
-                return _unreadable(asked.user, error)
+            view = self._parts.accounts.view(asked.user)
+            if view is None:
+                return UNREADABLE
+            about = _about(view)
         return await self._judge(asked.call.password, about)
 
     async def _judge_account(
         self, compared: Compared[Change], user: User
     ) -> _Right | PasswordRefused | Refused:
         """Step 2, by what the account says, where that has not been asked yet."""
-        try:
-            view = self._parts.accounts.view(user)
-        except ContactUnreadable as error:
-            return _unreadable(user, error)
+        view = self._parts.accounts.view(user)
+        if view is None:
+            return UNREADABLE
         if not self._parts.rules.reveal_accounts:
             problem = await self._judge(compared.guess.asked.call.password, _about(view))
             if problem is not None:
@@ -279,8 +278,3 @@ class ResetChanges:
 
 def _about(view: UserView) -> list[str]:
     return [view.email, view.firstname, view.lastname]
-
-
-def _unreadable(user: User, error: ContactUnreadable) -> Refused:
-    log.warning("an account cannot be opened", uid=user.uid, why=str(error))
-    return UNREADABLE

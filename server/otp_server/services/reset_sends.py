@@ -24,7 +24,7 @@ import trio
 from otp_server.domain.account import digest_of, new_secret
 from otp_server.domain.account_outcome import NoUser, SecretSent
 from otp_server.domain.contact import parse_email
-from otp_server.errors import ContactUnreadable, StoreUnavailable
+from otp_server.errors import StoreUnavailable
 from otp_server.services.ports.resets import NewReset, Reset
 from otp_server.services.reset_limits import UNKNOWN_ACCOUNT
 from otp_server.services.reset_parts import NOT_DONE, UNREADABLE
@@ -102,10 +102,8 @@ class ResetSends:
                 continue
             view = None
             if reveal and each.user is not None:
-                try:
-                    view = self._parts.accounts.view(each.user)
-                except ContactUnreadable as error:
-                    log.warning("an account cannot be opened", uid=each.user.uid, why=str(error))
+                view = self._parts.accounts.view(each.user)
+                if view is None:
                     limits.take_back(charged)
                     outcomes[each.place] = UNREADABLE
                     continue

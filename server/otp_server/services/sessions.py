@@ -26,7 +26,7 @@ from otp_server.domain.account import Session, digest_of, new_session_id
 from otp_server.domain.account_outcome import SignedIn, SignInRefused
 from otp_server.domain.audit import Actor
 from otp_server.domain.outcome import Reason, Refused
-from otp_server.errors import Busy, ContactUnreadable, ErrorKind, StoreUnavailable
+from otp_server.errors import Busy, ErrorKind, StoreUnavailable
 from otp_server.services.limit_hits import NOBODY
 from otp_server.services.ports.accounts import SignIn
 from otp_server.services.session_limits import SignInCharge
@@ -201,10 +201,8 @@ class SessionService:
             uid = None if user is None else user.uid
             self._limits.note_wrong(asked.organisation, uid, asked.address)
             return SignInRefused()
-        try:
-            view = self._accounts.view(user)
-        except ContactUnreadable as error:
-            log.warning("an account cannot be opened", uid=user.uid, why=str(error))
+        view = self._accounts.view(user)
+        if view is None:
             return Refused(ErrorKind.INTERNAL, Reason.KEY_MISSING)
         return await self._begin_signed_in(asked, user, view)
 

@@ -57,7 +57,7 @@ def refusal_of(
         *headers,
     ]
     if status == HTTPStatus.UNAUTHORIZED:
-        fields.append((b"www-authenticate", b'Session realm="svc"'))
+        fields.append((b"www-authenticate", b'Session realm="otp-server"'))
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
     lines += [name + b": " + value for name, value in fields]
     return b"\r\n".join([*lines, b"", body])

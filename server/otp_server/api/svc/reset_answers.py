@@ -9,10 +9,8 @@ from otp_server.api.svc.envelope import ServiceError
 from otp_server.api.svc.shapes import (
     ChangeData,
     CheckData,
-    HubData,
-    OrganisationData,
     SendData,
-    user_data,
+    signed_in_data,
 )
 from otp_server.domain.account_outcome import (
     CodeRight,
@@ -93,12 +91,7 @@ def told_of_change(
     """otp.set_password: all failures are data (D8) but for a password that is refused."""
     match outcome:
         case SignedIn():
-            data = ChangeData(
-                status="ok",
-                user=user_data(outcome.user),
-                organization=OrganisationData(outcome.user.organisation),
-                hub=HubData(outcome.session.host),
-            )
+            data = ChangeData(status="ok", **signed_in_data(outcome))
             return Told(data, True, (cookies.give(outcome.session_id),))
         case NoUser():
             return Told(ChangeData(error=1, status="no-user"), online)

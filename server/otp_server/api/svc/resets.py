@@ -15,9 +15,9 @@ from otp_server.api.svc.reset_answers import told_of_change, told_of_check, told
 from otp_server.api.svc.shapes import (
     EMAIL_EXAMPLE,
     SECRET_EXAMPLE,
+    SIGNED_IN_EXAMPLE,
     SOCKET_EXAMPLE,
     UID_EXAMPLE,
-    USER_EXAMPLE,
     ChangeBody,
     ChangeData,
     CheckBody,
@@ -171,12 +171,7 @@ class ResetCalls:
             answer_example=reply_example(
                 "otp.set_password",
                 "online",
-                {
-                    "status": "ok",
-                    "user": USER_EXAMPLE,
-                    "organization": {"name": "main"},
-                    "hub": {"host": "app.example"},
-                },
+                SIGNED_IN_EXAMPLE,
             ),
             answer_headers=(SET_COOKIE,),
             errors=(ErrorKind.WEAK_PASSWORD, ErrorKind.CONTACT_LOCKED),

@@ -12,22 +12,20 @@ from otp_server.api.svc.cookies import SET_COOKIE
 from otp_server.api.svc.envelope import Reply, ServiceError, reply_example
 from otp_server.api.svc.shapes import (
     EMAIL_EXAMPLE,
-    USER_EXAMPLE,
-    HubData,
+    SIGNED_IN_EXAMPLE,
     NothingBody,
     NothingData,
-    OrganisationData,
     SignedInData,
     SignInBody,
     TokenData,
+    signed_in_data,
     user_data,
 )
 from otp_server.domain.account_outcome import SignedIn, SignInRefused
 from otp_server.domain.outcome import Refused
-from otp_server.errors import ContactUnreadable, ErrorKind
+from otp_server.errors import ErrorKind
 from otp_server.services.ports.accounts import UserKey
 from otp_server.services.sessions import SignInAsked
-from otp_server.telemetry import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,8 +43,6 @@ if TYPE_CHECKING:
 
 _MS = 1000
 _TOKEN_EXAMPLE = "Wq0c3TnVb1yXk5uZs8mRgA"  # noqa: S105 - an example
-
-log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +94,7 @@ class SessionCalls:
             answer_example=reply_example(
                 "session.sign_in",
                 "online",
-                {
-                    "status": "ok",
-                    "user": USER_EXAMPLE,
-                    "organization": {"name": "main"},
-                    "hub": {"host": "app.example"},
-                },
+                SIGNED_IN_EXAMPLE,
             ),
             answer_headers=(SET_COOKIE,),
             errors=(ErrorKind.SIGN_IN_FAILED,),
@@ -160,13 +151,7 @@ class SessionCalls:
         return [self._view(next(found)) if is_online(session) else None for session in sessions]
 
     def _view(self, user: User | None) -> UserView | None:
-        if user is None:
-            return None
-        try:
-            return self.accounts.view(user)
-        except ContactUnreadable as error:
-            log.warning("an account cannot be opened", uid=user.uid, why=str(error))
-            return None
+        return None if user is None else self.accounts.view(user)
 
     async def _sign_in(
         self, batch: Sequence[Asked[_SignInParameters]], sessions: Sequence[Session | None]
@@ -192,12 +177,7 @@ class SessionCalls:
     def _signed_in(self, outcome: SignInOutcome, *, online: bool) -> Told | ApiError:
         match outcome:
             case SignedIn():
-                data = SignedInData(
-                    status="ok",
-                    user=user_data(outcome.user),
-                    organization=OrganisationData(outcome.user.organisation),
-                    hub=HubData(outcome.session.host),
-                )
+                data = SignedInData(status="ok", **signed_in_data(outcome))
                 return Told(data, True, (self.cookies.give(outcome.session_id),))
             case SignInRefused():
                 return ServiceError.to(ErrorKind.SIGN_IN_FAILED, online=online)

@@ -7,14 +7,14 @@ passed over.
 msgspec reads the annotations, so they are no strings here.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from otp_server.api.svc.parameters import VALUE_CHARACTERS_MAX, WHOLE_NUMBER_MAX
 from otp_server.api.unshown import unshown
-from otp_server.domain.account_outcome import UserView
+from otp_server.domain.account_outcome import SignedIn, UserView
 
 ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*(?![\s\S])"
 """One line of text; the end is spelled so that Python and ECMA-262 mean the same."""
@@ -29,6 +29,12 @@ USER_EXAMPLE = {
     "firstname": "Ada",
     "lastname": "Lovelace",
     "signed_in": 1,
+}
+SIGNED_IN_EXAMPLE = {
+    "status": "ok",
+    "user": USER_EXAMPLE,
+    "organization": {"name": "main"},
+    "hub": {"host": "app.example"},
 }
 
 
@@ -224,6 +230,23 @@ class HubData(msgspec.Struct, frozen=True):
     """By which host the caller came."""
 
     host: str
+
+
+class WhoAndWhere(TypedDict):
+    """What is told of a caller who was signed in just now."""
+
+    user: UserData
+    organization: OrganisationData
+    hub: HubData
+
+
+def signed_in_data(done: SignedIn) -> WhoAndWhere:
+    """The account, its organisation, and the host it came by."""
+    return WhoAndWhere(
+        user=user_data(done.user),
+        organization=OrganisationData(done.user.organisation),
+        hub=HubData(done.session.host),
+    )
 
 
 class SignedInData(Answered, kw_only=True, frozen=True):

@@ -24,7 +24,7 @@ from otp_server.api.svc.cookies import session_id_of
 from otp_server.api.svc.hubs import host_of
 from otp_server.api.svc.socket_messages import Asked
 from otp_server.domain.account import digest_of
-from otp_server.errors import ContactUnreadable, ErrorKind, StoreUnavailable
+from otp_server.errors import ErrorKind, StoreUnavailable
 from otp_server.services.ports.accounts import UserKey
 from otp_server.telemetry import get_logger
 from otp_server.transport.client_seam import Admission
@@ -196,11 +196,7 @@ class Socket:
             return None
         accounts = self._services.accounts
         [user] = await accounts.find_many([UserKey(session.organisation, uid=session.uid)])
-        try:
-            return None if user is None else accounts.view(user)
-        except ContactUnreadable as error:
-            log.warning("an account cannot be opened", uid=session.uid, why=str(error))
-            return None
+        return None if user is None else accounts.view(user)
 
     def _end(self) -> None:
         """The session is over. Does not block."""

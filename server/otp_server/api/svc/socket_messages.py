@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from otp_server.api.svc.shapes import user_data
+
 if TYPE_CHECKING:
     from otp_server.domain.account_outcome import UserView
 
@@ -44,16 +46,7 @@ def read_message(text: str) -> Asked | str:
 
 def hello(socket_id: str, main_domain: str, user: UserView | None) -> str:
     """Tells the ``socket_id`` that calls are made with, and who is signed in."""
-    shown = None
-    if user is not None:
-        shown = {
-            "id": user.uid,
-            "uid": user.uid,
-            "email": user.email,
-            "firstname": user.firstname,
-            "lastname": user.lastname,
-            "signed_in": 1,
-        }
+    shown = None if user is None else user_data(user)
     data = {"socket_id": socket_id, "main_domain": main_domain, "user": shown}
     return _encode("sys.hello", data)
 
