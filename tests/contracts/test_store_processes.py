@@ -15,6 +15,7 @@ from otp_server.services.ports import Store
 from otp_server.services.ports.processes import (
     AttemptRefusal,
     ClaimRefusal,
+    IdempotencyClaim,
     Settled,
     StalePlan,
     Started,
@@ -336,17 +337,26 @@ async def test_a_claim_is_kept_until_its_end(store: Store, at: int, *, replayed:
 
 async def test_an_earlier_answer_can_be_recalled_without_a_start(store: Store) -> None:
     keyed = claim(operation="init", until=100)
-    assert await store.recall_start(TENANT, keyed, T0) is None
+
+    async def recall(tenant: str, asked: IdempotencyClaim, at_ms: int) -> object:
+        [answer] = await store.recall_starts([(tenant, asked)], at_ms)
+        return answer
+
+    assert await recall(TENANT, keyed, T0) is None
     await start(store, new_process(1, of=BOTH, mail=1, claim=keyed))
     await wrong(store, 1)  # on its second route now; the answer named the first
     before = await trail(store)
     earlier = Started(uuid(1), BOTH, 0, replayed=True)
-    assert await store.recall_start(TENANT, keyed, T0 + 99) == earlier
+    assert await recall(TENANT, keyed, T0 + 99) == earlier
     other = replace(keyed, fingerprint=b"that")
-    assert await store.recall_start(TENANT, other, T0 + 99) is ClaimRefusal.MISMATCH
-    assert await store.recall_start(TENANT, keyed, T0 + 100) is None
-    assert await store.recall_start("other", keyed, T0) is None
-    assert await store.recall_start(TENANT, replace(keyed, key="other"), T0) is None
+    assert await recall(TENANT, other, T0 + 99) is ClaimRefusal.MISMATCH
+    assert await recall(TENANT, keyed, T0 + 100) is None
+    assert await recall("other", keyed, T0) is None
+    assert await recall(TENANT, replace(keyed, key="other"), T0) is None
+    both = [("other", keyed), (TENANT, other), (TENANT, keyed)]
+    answers = [None, ClaimRefusal.MISMATCH, earlier]
+    assert await store.recall_starts(both, T0) == answers
+    assert await store.recall_starts([], T0) == []
     assert await trail(store) == before
     await store.sweep_processes(T0, forget_before_ms=T0 + 1)
-    assert await store.recall_start(TENANT, keyed, T0) is None
+    assert await recall(TENANT, keyed, T0) is None

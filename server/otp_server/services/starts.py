@@ -206,18 +206,22 @@ class StartService:
     ) -> None:
         """Step 6; an outcome is left as it is where there was no earlier call."""
         now_ms = self._clock.now_ms()
+        asked: list[tuple[int, tuple[str, IdempotencyClaim]]] = []
         for i, item in declined:
             start = starts[i]
             if start.claim_key is None:
                 continue
             claim = self._claim(start, self._indexes(start.tenant, item.contacts), now_ms)
-            if claim is None:
-                continue
-            try:
-                before = await self._store.recall_start(start.tenant, claim, now_ms)
-            except StoreUnavailable as error:
-                log.warning("a repeated init was not recalled", why=str(error))
-                continue
+            if claim is not None:
+                asked.append((i, (start.tenant, claim)))
+        if not asked:
+            return
+        try:
+            recalled = await self._store.recall_starts([one for _, one in asked], now_ms)
+        except StoreUnavailable as error:
+            log.warning("repeated inits were not recalled", count=len(asked), why=str(error))
+            return
+        for (i, _), before in zip(asked, recalled, strict=True):
             match before:
                 case Started():
                     outcomes[i] = self._started(before, None)

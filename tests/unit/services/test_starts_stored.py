@@ -72,14 +72,14 @@ class Gated(MemoryStore):
         self.recalls = 0
         self.before_each: list[ChallengeType] = []
 
-    async def recall_start(
-        self, tenant: str, claim: IdempotencyClaim, now_ms: int
-    ) -> Started | ClaimRefusal | None:
+    async def recall_starts(
+        self, batch: Sequence[tuple[str, IdempotencyClaim]], now_ms: int
+    ) -> list[Started | ClaimRefusal | None]:
         self.recalls += 1
         if self.holds_recall:
             self.asked.set()
             await trio.sleep_forever()
-        return await super().recall_start(tenant, claim, now_ms)
+        return await super().recall_starts(batch, now_ms)
 
     async def start_processes(self, batch: Sequence[NewProcess]) -> list[StartOutcome]:
         if self.fails:
@@ -280,7 +280,7 @@ async def test_a_repeated_init_is_answered_whatever_changed_meanwhile(
     assert await world.starts_counted() == 1
 
 
-async def test_what_was_declined_is_looked_up_once_and_only_with_a_key() -> None:
+async def test_what_was_declined_is_looked_up_together_and_only_with_a_key() -> None:
     store = Gated()
     world = ProcessWorld(store=store, windows=ONCE)
     kind = await world.add_type()
@@ -288,12 +288,14 @@ async def test_what_was_declined_is_looked_up_once_and_only_with_a_key() -> None
     store.recalls = 0
     store.before_each = [replace(kind, version=version) for version in (1, 2)]
     mismatch = init(claim_key="key", phone=OTHER_PHONE)  # told by the start, not looked up
-    batch = [init(), init(claim_key="key"), init(claim_key="key", email="@"), mismatch]
+    new = init(claim_key="new")
+    batch = [init(), init(claim_key="key"), init(claim_key="key", email="@"), mismatch, new]
     assert kinds(await world.starts.start_many(batch)) == [
         "rate_limited",
         "startanswer",
         "invalid_fields",
         "idempotency_mismatch",
+        "rate_limited",
     ]
     assert store.recalls == 1
 

@@ -98,7 +98,7 @@ HOT: list[Callable[[ProcessWork], object]] = [
     settle,
     send,
     lambda w: outbox.next_message_at(w, SMS),
-    lambda w: processes.recall_start(w, TENANT, claim("start", operation="init"), T0),
+    lambda w: processes.recall_starts(w, [(TENANT, claim("start", operation="init"))], T0),
     lambda w: search.find_process(w, TENANT, uuid(1)),
     lambda w: search.starts_since(w, (T0, 5), 10),
     lambda w: search.key_ids_in_use(w, T0),

@@ -259,10 +259,10 @@ class ProcessStore(Protocol):
         resumed, gives the first answer and changes nothing.
         """
 
-    async def recall_start(
-        self, tenant: str, claim: IdempotencyClaim, now_ms: int
-    ) -> Started | ClaimRefusal | None:
-        """What a start with this claim would be answered by an earlier one; None: there is none.
+    async def recall_starts(
+        self, batch: Sequence[tuple[str, IdempotencyClaim]], now_ms: int
+    ) -> list[Started | ClaimRefusal | None]:
+        """What starts of a tenant with a claim would be answered by earlier ones; None: by none.
 
         Changes nothing, so a repetition is answered where a new start would be refused.
         """

@@ -107,12 +107,12 @@ class MemoryProcesses(MemoryAttempts, MemoryOutbox):
         self._enqueue(process, item.created_at_ms)
         return process
 
-    async def recall_start(
-        self, tenant: str, claim: IdempotencyClaim, now_ms: int
-    ) -> Started | ClaimRefusal | None:
-        """A look-up."""
+    async def recall_starts(
+        self, batch: Sequence[tuple[str, IdempotencyClaim]], now_ms: int
+    ) -> list[Started | ClaimRefusal | None]:
+        """Look-ups."""
         await self._enter()
-        return self._recall_start(tenant, claim, now_ms)
+        return [self._recall_start(tenant, claim, now_ms) for tenant, claim in batch]
 
     def _recall_start(
         self, tenant: str, claim: IdempotencyClaim, at_ms: int

@@ -113,7 +113,7 @@ def require_fresh(work: ProcessWork, batch: Sequence[NewProcess]) -> None:
 def _start(work: ProcessWork, item: NewProcess, version: int) -> StartOutcome:
     claimed = None
     if item.claim is not None:
-        claimed = recall_start(work, item.tenant, item.claim, item.created_at_ms)
+        claimed = _recall_start(work, item.tenant, item.claim, item.created_at_ms)
     if claimed is not None:
         word = rules.start_word(claimed)
         subject = claimed.uuid if isinstance(claimed, Started) else item.uuid
@@ -144,7 +144,14 @@ def begin(work: ProcessWork, item: NewProcess, *, void: bool = False) -> int:
     return process_id
 
 
-def recall_start(
+def recall_starts(
+    work: ProcessWork, batch: Sequence[tuple[str, IdempotencyClaim]], at_ms: int
+) -> list[Started | ClaimRefusal | None]:
+    """What earlier starts with these claims were answered."""
+    return [_recall_start(work, tenant, claim, at_ms) for tenant, claim in batch]
+
+
+def _recall_start(
     work: ProcessWork, tenant: str, claim: IdempotencyClaim, at_ms: int
 ) -> Started | ClaimRefusal | None:
     """A claim whose process is forgotten says nothing."""

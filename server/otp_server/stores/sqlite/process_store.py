@@ -85,13 +85,11 @@ class SqliteProcesses(SqliteWorkers):
         """Accept, or go on."""
         return await self._write(partial(attempts.settle_attempts, batch=batch))
 
-    async def recall_start(
-        self, tenant: str, claim: IdempotencyClaim, now_ms: int
-    ) -> Started | ClaimRefusal | None:
-        """What an earlier start with this claim was answered."""
-        return await self._read(
-            partial(processes.recall_start, tenant=tenant, claim=claim, at_ms=now_ms)
-        )
+    async def recall_starts(
+        self, batch: Sequence[tuple[str, IdempotencyClaim]], now_ms: int
+    ) -> list[Started | ClaimRefusal | None]:
+        """What earlier starts with these claims were answered."""
+        return await self._read(partial(processes.recall_starts, batch=batch, at_ms=now_ms))
 
     async def find_process(self, tenant: str, uuid: bytes) -> Process | None:
         """One process."""
