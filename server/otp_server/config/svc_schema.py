@@ -23,7 +23,7 @@ class SvcSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         bool,
         Meta(
             description="Whether a caller may know that an e-mail has no account (no-user), as the "
-            "contract says. false: known and unknown e-mails look and time alike."
+            "contract says. false: known and unknown e-mails are answered alike, and as fast."
         ),
     ] = True
     get_calls: Annotated[
