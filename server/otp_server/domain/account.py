@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import string
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 MAIN_ORGANISATION = "main"
 """Whose clients those are that come by a host which is no hub's."""
+_LETTERS_AND_DIGITS = string.ascii_letters + string.digits
 SVC_TENANT: Final = "svc/"
 """How the tenants of organisations begin."""
 
@@ -69,8 +71,7 @@ def new_session_id() -> str:
 
 def new_secret() -> str:
     """What ``otp.send`` gives (requirement 29): 128 random bits and more, letters and digits."""
-    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-    return "".join(secrets.choice(alphabet) for _ in range(22))
+    return "".join(secrets.choice(_LETTERS_AND_DIGITS) for _ in range(22))
 
 
 def digest_of(token: str) -> bytes:

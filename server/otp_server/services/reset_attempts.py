@@ -240,12 +240,7 @@ def _may_be_code(code: str) -> bool:
 
 def _is_of(reset: Reset, asked: Asked[G]) -> bool:
     """Whether the secret was given to this session, and for this account."""
-    uid = None if asked.user is None else asked.user.uid
-    if not asked.looked_up:
-        uid = reset.uid
-    return (reset.session_digest, reset.tenant, reset.email_index, reset.uid) == (
-        asked.session.digest,
-        asked.tenant,
-        asked.email_index,
-        uid,
-    )
+    given_to = (reset.session_digest, reset.tenant, reset.email_index)
+    if given_to != (asked.session.digest, asked.tenant, asked.email_index):
+        return False
+    return not asked.looked_up or reset.uid == (None if asked.user is None else asked.user.uid)

@@ -42,9 +42,8 @@ if TYPE_CHECKING:
     from otp_server.services.reset_processes import ResetProcesses
     from otp_server.services.reset_reading import Asked, ResetReader
 
-_METHODS = {"otp": "otp"}
-_METHOD = "secret"
-"""Any other method; upstream has these two tables (D9)."""
+_OTP, _SECRET = "otp", "secret"
+"""The methods; any other is the latter. Upstream has these two tables (D9)."""
 
 log = get_logger(__name__)
 
@@ -128,7 +127,7 @@ class ResetSends:
             uid=None if asked.user is None else asked.user.uid,
             email_index=process.counted_indexes[0],
             session_digest=asked.session.digest,
-            method=_METHODS.get(call.method, _METHOD),
+            method=_OTP if call.method == _OTP else _SECRET,
             created_at_ms=now_ms,
             expires_at_ms=process.expires_at_ms,
         )
