@@ -22,6 +22,7 @@ class Gated(CountingHasher):
     def __init__(self) -> None:
         super().__init__()
         self.gate = threading.Event()
+        self.began = threading.Semaphore(0)
         self.running = 0
         self.running_max = 0
         self._lock = threading.Lock()
@@ -30,6 +31,7 @@ class Gated(CountingHasher):
         with self._lock:
             self.running += 1
             self.running_max = max(self.running_max, self.running)
+        self.began.release()
         assert self.gate.wait(60)
         with self._lock:
             self.running -= 1
@@ -141,6 +143,8 @@ async def test_a_few_at_a_time_and_a_bounded_queue() -> None:
         for _ in range(AT_ONCE + WAITING_MAX - 1):
             nursery.start_soon(one)
         await wait_all_tasks_blocked()
+        for _ in range(AT_ONCE):  # a blocked task's thread may not have begun yet
+            assert await trio.to_thread.run_sync(hasher.began.acquire, True, 60)
         with hasher.reserve() as place:  # the last one
             with pytest.raises(Busy):
                 await verify(hasher, None, PASSWORD)
