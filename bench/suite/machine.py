@@ -73,7 +73,11 @@ def cpu_seconds(pid: int) -> float:
 
 
 def settle(pid: int, within_s: float = 30.0) -> None:
-    """Wait until the process rests: it may be busy for long with connections that just ended."""
+    """Wait until the process rests: it may be busy for long with connections that just ended.
+
+    What others wrote is on the disk then: their write-back would else be in its commits.
+    """
+    os.sync()
     until = time.monotonic() + within_s
     before = cpu_seconds(pid)
     while time.monotonic() < until:

@@ -256,6 +256,7 @@ def _hold_all(
 
     plan = bench.settings.plan
     active(first)  # what grows once is no part of the comparison
+    settle(first.pid)
     interleave(bench.ledger, plan, f"{scenario}-alone", {first.name: first}, active)
     for server in servers:
         settle(server.pid)
