@@ -221,22 +221,28 @@ def idle(bench: Bench) -> None:
     count = bench.settings.idle_connections
     bench.workplace.need_devices(count + ACTIVE)
     for name in bench.wanted("idle", "floor", *ours("otp-"), *ours(), *PEERS):
-        _hold(bench, name, count, processes=1, scenario="idle")
+        _hold(bench, [name], count, scenario="idle")
 
 
 def idle_many(bench: Bench) -> None:
-    """Several processes filled, each with a store of its own, and 64 active devices at one."""
+    """Several processes filled, each with a store of its own, and 64 active devices at one.
+
+    The floor has 64 active devices too: what it feels of so many sockets is the machine's doing.
+    """
     count = bench.settings.idle_connections
     bench.workplace.need_devices(count + ACTIVE)
     processes = bench.settings.idle_processes
     for name in bench.wanted("idle-many", *ours("otp-")):
-        _hold(bench, name, count, processes=processes, scenario="idle-many")
+        names = [*([name] * processes), *bench.wanted("idle-many", "floor")]
+        _hold(bench, names, count, scenario="idle-many")
 
 
-def _hold(bench: Bench, name: str, count: int, *, processes: int, scenario: str) -> None:
+def _hold(bench: Bench, names: Sequence[str], count: int, *, scenario: str) -> None:
+    """Fill all servers of the first one's name; the others are there to be compared with."""
+    name = names[0]
     with ExitStack() as stack:
         try:
-            servers = [stack.enter_context(bench.workplace.start(name)) for _ in range(processes)]
+            servers = [stack.enter_context(bench.workplace.start(each)) for each in names]
         except NotHereError as error:
             bench.ledger.skip(name, str(error))
             return
@@ -247,9 +253,11 @@ def _hold(bench: Bench, name: str, count: int, *, processes: int, scenario: str)
 
 
 def _hold_all(
-    bench: Bench, stack: ExitStack, servers: Sequence[Running], count: int, scenario: str
+    bench: Bench, stack: ExitStack, started: Sequence[Running], count: int, scenario: str
 ) -> None:
-    first = servers[0]
+    first = started[0]
+    servers = [server for server in started if server.name == first.name]
+    compared = {server.name: server for server in reversed(started)}
 
     def active(server: Running) -> tuple[Answer, dict[str, float]]:
         return run(bench.active(server, skip_tokens=count), server), {}
@@ -257,7 +265,7 @@ def _hold_all(
     plan = bench.settings.plan
     active(first)  # what grows once is no part of the comparison
     settle(first.pid)
-    interleave(bench.ledger, plan, f"{scenario}-alone", {first.name: first}, active)
+    interleave(bench.ledger, plan, f"{scenario}-alone", compared, active)
     for server in servers:
         settle(server.pid)
     before = sum(pss_bytes(server.pid) for server in servers)
@@ -283,7 +291,7 @@ def _hold_all(
         "connects_per_s": held / max(handshakes_s, 1e-9),
     }
     bench.ledger.add(Record(scenario, first.name, 1, figures))
-    interleave(bench.ledger, plan, f"{scenario}-beside", {first.name: first}, active)
+    interleave(bench.ledger, plan, f"{scenario}-beside", compared, active)
     lost = sum(loading.release()["connections_lost"] for loading in holding)
     if lost:
         bench.ledger.fail(f"{scenario}, {first.name}", f"{lost} held connections were lost")
