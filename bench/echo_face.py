@@ -20,7 +20,7 @@ from bench.lateness import TimerWatch
 from otp_server.core import encode_frame
 from otp_server.telemetry import Metrics, configure_logging
 from otp_server.transport.guard import GuardLimits
-from otp_server.transport.options import LinkOptions
+from otp_server.transport.options import SEND_BUFFER_BYTES, LinkOptions
 from otp_server.transport.sockets import (
     open_listener,
     open_reactor_listener,
@@ -95,7 +95,7 @@ def make_transport(name: str, face: EchoFace) -> tuple[Any, Any, int]:
         return WebSocketTransport(face, options, Metrics()), listeners, port
     from otp_server.transport.native import NativeTransport  # noqa: PLC0415 - Linux only
 
-    listener = open_reactor_listener("127.0.0.1", 0)
+    listener = open_reactor_listener("127.0.0.1", 0, send_buffer_bytes=SEND_BUFFER_BYTES)
     return NativeTransport(face, options, Metrics()), listener, listener.getsockname()[1]
 
 

@@ -5,7 +5,8 @@
     python -m bench.rest_services --what handshake-phone --profile
 
 ``--tasks`` callers ask one thing at a time each, as connections do; with a store on disk they share
-its commits. ``--profile`` prints where the Trio thread's time goes (and is several times slower).
+its commits. ``--batch`` has each ask so many things in one call, as the hot listener does.
+``--profile`` prints where the Trio thread's time goes (and is several times slower).
 The figures are of one minute on one machine: compare two versions side by side.
 """
 
@@ -19,13 +20,14 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from bench.rest_installation import EMAIL_TYPE, PHONE_TYPE, contact, process_of
-from bench.suite.rest import CONFIG
+from bench.suite.http_servers import config_text
 from otp_server.app.base import Base
 from otp_server.app.engine import Engine
 from otp_server.app.rest import RestFace
@@ -88,7 +90,7 @@ class Caller:
 async def measure(arguments: argparse.Namespace, folder: Path) -> None:
     """Print one line, and the profile where it is wanted."""
     config_file = folder / "otp.toml"
-    config_file.write_text(CONFIG.format(data_dir=folder / "data"))
+    config_file.write_text(config_text(folder / "data"))
     config = load_config(config_file, os.environ)
     ensure_data_dir(config.server.data_dir)
     keys, clock = resolve_keys(config), SteadyClock()
@@ -102,15 +104,17 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> None:
         call, commands = await Caller(face, keys, who).commands(
             arguments.what, _WARM + arguments.count
         )
-        await _ask_all(call, iter(commands[:_WARM]), 1)
+        await _ask_all(call, iter(commands[:_WARM]), 1, 1)
         profile = cProfile.Profile() if arguments.profile else None
         used, own = time.process_time(), time.thread_time()
         with profile or nullcontext():
-            outcomes = await _ask_all(call, iter(commands[_WARM:]), arguments.tasks)
+            asked = iter(commands[_WARM:])
+            outcomes = await _ask_all(call, asked, arguments.tasks, arguments.batch)
         used, own = time.process_time() - used, time.thread_time() - own
         each = 1e6 / arguments.count
         print(
-            f"{arguments.store} {arguments.what} tasks={arguments.tasks}: {used * each:.0f} us, "
+            f"{arguments.store} {arguments.what} tasks={arguments.tasks} "
+            f"batch={arguments.batch}: {used * each:.0f} us, "
             f"of them the Trio thread {own * each:.0f} us; {dict(outcomes)}"
         )
         if profile is not None:
@@ -119,13 +123,12 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> None:
         await store.aclose()
 
 
-async def _ask_all(call: Call, commands: Iterator[Any], tasks: int) -> Counter[str]:
+async def _ask_all(call: Call, commands: Iterator[Any], tasks: int, batch: int) -> Counter[str]:
     outcomes: Counter[str] = Counter()
 
     async def ask() -> None:
-        for command in commands:  # one iterator, shared by all tasks
-            [outcome] = await call([command])
-            outcomes[type(outcome).__name__] += 1
+        while asked := list(islice(commands, batch)):  # one iterator, shared by all tasks
+            outcomes.update(type(outcome).__name__ for outcome in await call(asked))
 
     async with trio.open_nursery() as nursery:
         for _ in range(tasks):
@@ -142,6 +145,7 @@ def main() -> None:
     parser.add_argument("--what", choices=WHAT, default="init-phone")
     parser.add_argument("--count", type=int, default=4_000)
     parser.add_argument("--tasks", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--profile", action="store_true")
     arguments = parser.parse_args()
     configure_logging("warning")

@@ -25,13 +25,18 @@ from rich.table import Table
 
 from bench.suite import budgets, instructions, servers
 from bench.suite.figures import Quantity, Record, middle
+from bench.suite.http_servers import CONNECTIONS as HTTP_CONNECTIONS
 from bench.suite.machine import describe, raise_descriptors
 from bench.suite.processes import BenchError, NotHereError
 from bench.suite.report import Contents, number, page, scenarios_of
 from bench.suite.rounds import Ledger, Plan
 from bench.suite.scenarios import ACTIVE, SCENARIOS, Bench, Settings, group_of
 from otp_server.config.svc_schema import SvcSection
-from otp_server.transport.sockets import client_sockets_possible, connections_possible
+from otp_server.transport.sockets import (
+    client_sockets_possible,
+    connections_possible,
+    http_connections_possible,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,8 +49,11 @@ BUDGETS = servers.ROOT / "bench" / "budgets.toml"
 _EXIT_TERMINATED = 143
 _WIDTH = 120
 """Of tables in files and in CI."""
-_GATE_SCENARIOS = ("rr", "otp", "timer", "rest")
-_QUICK_SCENARIOS = ("rr", "otp", "timer", "idle", "storm", "slow", "rest")
+_GATE_SCENARIOS = ("rr", "otp", "timer", "rest", "confirm", "svc", "hot")
+_QUICK_SCENARIOS = (  # not those of minutes, nor what needs many answers to say anything
+    *("rr", "otp", "timer", "idle", "storm", "slow"),
+    *("rest", "confirm", "svc", "overload", "hot"),
+)
 
 PRESETS = {
     "full": Settings(Plan(5, 3), seconds=3.0, warmup_s=1.0),
@@ -54,11 +62,14 @@ PRESETS = {
         seconds=0.5,
         warmup_s=0.2,
         sizes=(1, 64, 1_000),
+        http_sizes=(64,),
         idle_connections=500,
         storm_connections=500,
         storm_cycles=1,
     ),
-    "gate": Settings(Plan(3, 2, decided=2), seconds=0.5, warmup_s=0.2, sizes=(64, 1_000)),
+    "gate": Settings(
+        Plan(3, 2, decided=2), seconds=0.5, warmup_s=0.2, sizes=(64, 1_000), http_sizes=(64,)
+    ),
 }
 
 
@@ -96,7 +107,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--passes", type=int, help="undisturbed passes wanted")
     parser.add_argument("--extra", type=int, help="passes more where some were disturbed")
     parser.add_argument("--seconds", type=float, help="of each round")
-    parser.add_argument("--sizes", help="connections of rr, such as 1,64")
+    parser.add_argument("--sizes", help="connections of rr, hot and rest, such as 1,64")
     parser.add_argument("--idle-connections", type=int, help="in each process; 0: as many as fit")
     parser.add_argument("--idle-processes", type=int, help="of idle-many")
     parser.add_argument("--storm-connections", type=int)
@@ -120,18 +131,24 @@ def settings_of(options: argparse.Namespace) -> Settings:
     descriptors = int(str(describe()["descriptors"]))
     # What our server lets in beside apps, web clients and those that are not in yet; 64 are for the
     # active ones.
-    client_sockets = client_sockets_possible(descriptors, SvcSection().sockets_max)
-    most = connections_possible(descriptors, descriptors, client_sockets=client_sockets) - ACTIVE
+    apps = http_connections_possible(descriptors, 2)
+    web_clients = client_sockets_possible(descriptors, SvcSection().sockets_max)
+    most = connections_possible(descriptors, apps + web_clients, descriptors) - ACTIVE
     idle = options.idle_connections
     if idle is None:
         idle = preset.idle_connections
     chosen = set(options.server) if options.server else None
+    sizes, http_sizes = preset.sizes, preset.http_sizes
+    if options.sizes:
+        sizes = tuple(map(int, options.sizes.split(",")))
+        http_sizes = tuple(size for size in sizes if size <= HTTP_CONNECTIONS)
     return replace(
         preset,
         plan=plan,
         seconds=options.seconds or preset.seconds,
         warmup_s=preset.warmup_s * (options.seconds or preset.seconds) / preset.seconds,
-        sizes=tuple(map(int, options.sizes.split(","))) if options.sizes else preset.sizes,
+        sizes=sizes,
+        http_sizes=http_sizes,
         servers=frozenset(chosen) if chosen else None,
         idle_connections=min(idle or most, most),
         slow_connections=options.slow_connections or preset.slow_connections,
@@ -307,7 +324,7 @@ def _of(value: float | None, floor: float | None) -> float | None:
 
 
 def _print_memory(console: Console, records: Sequence[Record]) -> None:
-    table = Table("scenario", "server", "measure", title="memory, storms, timers")
+    table = Table("scenario", "server", "measure", title="memory, storms, timers, overload")
     table.add_column("median", justify="right")
     shown = (
         *("pss_bytes_per_connection", "connects_per_s", "pss_bytes_per_slow_connection"),
@@ -320,6 +337,8 @@ def _print_memory(console: Console, records: Sequence[Record]) -> None:
         *("slow_cut_for_amount", "slow_cut_for_amount_last_s"),
         *("slow_cut_for_time", "slow_cut_for_time_last_s"),
         *("kernel_bytes_per_connection", "connections", "processes", "descriptors"),
+        *("attempt_p99_us", "attempt_shed_share", "init_shed_share", "init_shed_p99_us"),
+        *("recovered_s", "after_p99_us", "unsent_at_fall", "beside_msg_per_s"),
         *("timer_late_p50_ms", "timer_late_p99_ms", "timer_late_own_p99_ms", "pss_after_to_before"),
     )
     for scenario, names in scenarios_of(records).items():

@@ -6,11 +6,34 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
+from hypothesis import HealthCheck, settings
 
 from tests.support.server_process import UNLIMITED_CONFIRMS, ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+# How long an example takes says more of the machine than of the code; each test has its deadline.
+settings.register_profile(
+    "any machine",
+    parent=settings(),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("any machine")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_tracebacks() -> None:
+    """What a test logs is cheap to write.
+
+    With all that is in variables, as structlog's own way is, a traceback takes up to a second on a
+    busy machine, and a test with many of them does not meet its deadline.
+    """
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
 
 
 @pytest.fixture(scope="module")

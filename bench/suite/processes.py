@@ -8,7 +8,7 @@ import queue
 import signal
 import subprocess
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Self
 
 from bench.suite.machine import cores, pinned
@@ -42,6 +42,8 @@ class Running:
     port: int
     lines: queue.Queue[str] = field(repr=False)
     log: Path
+    ports: dict[str, int] = field(default_factory=dict)
+    """Of a whole server: where each of its faces listens."""
 
     @property
     def pid(self) -> int:
@@ -52,6 +54,10 @@ class Running:
     def target(self) -> str:
         """Where devices connect."""
         return f"127.0.0.1:{self.port}"
+
+    def facing(self, face: str) -> Running:
+        """The same process, seen from another of its faces; the first one ends it."""
+        return replace(self, port=self.ports[face])
 
     def check(self) -> None:
         """BenchError with the end of its log when it is gone."""
@@ -125,7 +131,6 @@ def start(
 
 def _listening(running: Running, face: str) -> int:
     """The face's port, once the server said all it says at its start."""
-    port = 0
     while True:
         try:
             line = running.lines.get(timeout=READY_S)
@@ -134,10 +139,10 @@ def _listening(running: Running, face: str) -> int:
         words = dict(word.split("=", 1) for word in line.split()[1:] if "=" in word)
         if "port" in words:
             return int(words["port"])
-        if words.get("face") == face:
-            port = int(words["url"].split(":")[2].partition("/")[0])
+        if "face" in words:
+            running.ports[words["face"]] = int(words["url"].split(":")[2].partition("/")[0])
         if line == "ready":
-            return port
+            return running.ports[face]
         if not line:
             status = running.process.wait(STOP_S)
             reason = tail(running.log)

@@ -30,8 +30,42 @@ _COLOURS = {
     "picows": "#3a8a4d",
     "gorilla": "#7b4fa3",
     "rest": "#c8102e",
+    "rest-hypercorn": "#e8893a",
     "quart-bare": "#3569b2",
+    "hot": "#c8102e",
+    "go-http": "#7b4fa3",
+    "beside-devices-alone": "#8c8c8c",
+    "beside-devices-attempt": "#c8102e",
+    "beside-devices-handshake": "#3569b2",
+    "beside-http-alone": "#8c8c8c",
+    "beside-http-devices": "#c8102e",
 }
+_TOGETHER = {
+    "64 devices at a constant rate, alone and beside HTTP": (
+        "beside-devices-alone",
+        "beside-devices-attempt",
+        "beside-devices-handshake",
+    ),
+    "attempts over HTTP at a constant rate, alone and beside devices": (
+        "beside-http-alone",
+        "beside-http-devices",
+    ),
+}
+_OVERLOAD = {
+    "latency, µs": {
+        "attempts, p50": "attempt_p50_us",
+        "attempts, p99": "attempt_p99_us",
+        "inits let in, p99": "init_p99_us",
+        "inits refused, p99": "init_shed_p99_us",
+        "after the fall, p99": "after_p99_us",
+    },
+    "part that was refused": {
+        "attempts": "attempt_shed_share",
+        "inits": "init_shed_share",
+    },
+    "until all is answered at once, s": {"after the fall": "recovered_s"},
+}
+"""Charts, their bars, and the measure of each."""
 _OTHER_COLOUR = "#444444"
 _TICKS = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999)
 _BAR, _GAP, _LABEL = 20, 8, 170
@@ -82,6 +116,8 @@ def page(contents: Contents) -> str:
         *_bars(records, "pss_bytes_per_connection", "user-space bytes a connection held (PSS)"),
         "<h2>Latency</h2>",
         *_curves(records),
+        *_beside(records),
+        *_overload(records),
         "<h2>Every figure</h2>",
         _table(records),
         _reasons("Skipped", contents.skipped),
@@ -197,6 +233,37 @@ def _curves(records: Sequence[Record]) -> list[str]:
                 + _legend(curves)
             )
     return parts
+
+
+def _beside(records: Sequence[Record]) -> list[str]:
+    """What belongs together of several scenarios, a chart for each server."""
+    parts = []
+    for title, scenarios in _TOGETHER.items():
+        servers = dict.fromkeys(r.server for r in records if r.scenario in scenarios)
+        for server in servers:
+            found = {each: middle_curve(records, each, server) for each in scenarios}
+            curves = {each: curve for each, curve in found.items() if curve}
+            if len(curves) > 1:
+                parts.append(
+                    f"<h3>{escape(server)}, {escape(title)}: latency by percentile, µs</h3>"
+                    + _curve_chart(curves)
+                    + _legend(curves)
+                )
+    return ["<h2>One face beside the other</h2>", *parts] if parts else []
+
+
+def _overload(records: Sequence[Record]) -> list[str]:
+    parts = []
+    for server in dict.fromkeys(r.server for r in records if r.scenario == "overload"):
+        for title, measures in _OVERLOAD.items():
+            found = {
+                label: middle(records, Quantity("overload", server, measure))
+                for label, measure in measures.items()
+            }
+            bars = [(label, value) for label, value in found.items() if value is not None]
+            if bars:
+                parts.append(f"<h3>{escape(server)}: {escape(title)}</h3>" + _bar_chart(bars))
+    return ["<h2>Overload</h2>", *parts] if parts else []
 
 
 def _curve_chart(curves: Mapping[str, Curve]) -> str:

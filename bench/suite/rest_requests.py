@@ -6,6 +6,10 @@ attempt     three wrong codes, then the right one, of each process; the attempts
             hundreds of requests apart, so that they meet nothing of themselves
 search      the process of one e-mail address
 page        the fifty newest processes of a type
+mix         attempts and inits in turn
+
+Those of the other faces are made elsewhere: ``confirm`` of codes that devices were issued
+(``bench.device_codes``), ``verify`` of codes that accounts were sent (``bench.web_client``).
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 KINDS = ("handshake", "init", "attempt", "search", "page")
+USED_UP = frozenset({"init", "attempt", "mix", "confirm"})
+"""What cannot be asked twice."""
 PAGE = 50
 _APART = 100
 """Processes between two attempts of one: more than there are connections."""
@@ -44,6 +50,8 @@ SAMPLES = {
     "attempt": Sample("PUT", "/otp/<uuid>/attempt"),
     "search": Sample("POST", "/otp/<type>"),
     "page": Sample("GET", "/otp/<type>"),
+    "confirm": Sample("POST", "/device/otp/confirm"),
+    "verify": Sample("POST", "/-/svc/otp.verify"),
 }
 
 
@@ -61,6 +69,10 @@ class Requests:
         Of those that change nothing, some to be asked again and again.
         """
         first = self._asked[kind]
+        if kind == "mix":
+            half = (count + 1) // 2
+            pairs = zip(self.next_of("attempt", half), self.next_of("init", half), strict=False)
+            return [line for pair in pairs for line in pair][:count]
         if kind == "init":
             return [_init(number) for number in range(first, first + count)]
         if kind == "attempt":
@@ -73,12 +85,21 @@ class Requests:
 
     def asked(self, kind: str, count: int) -> None:
         """So many of the lines given last have been asked."""
-        self._asked[kind] += count
+        if kind == "mix":
+            self._asked["attempt"] += (count + 1) // 2
+            self._asked["init"] += count // 2
+        else:
+            self._asked[kind] += count
 
 
 def processes_for(attempts: int) -> int:
     """How many processes so many attempts need."""
     return attempts // _TURNS + _TURNS * _APART
+
+
+def confirm_line(code: str) -> str:
+    """The confirmation of a device's code."""
+    return _line("POST", SAMPLES["confirm"].rule, "confirmed", {"otp": code})
 
 
 def _attempts(processes: Sequence[Mapping[str, str]]) -> Iterator[str]:

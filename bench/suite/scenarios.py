@@ -12,6 +12,11 @@ slow-none       64 active devices
 slow            the same beside peers that never read, until the server has cut all of these
 churn           100 000 connections come and go: memory before and after
 rest            OTP processes over HTTP (``rest``)
+confirm         codes of devices confirmed over HTTP (``rest``)
+svc             codes of accounts verified over HTTP (``rest``)
+beside          devices beside HTTP, HTTP beside devices (``beside``)
+overload        attempts and inits at twice the maximum rate (``overload``)
+hot             the core's HTTP alone, beside Go's (``hot``)
 """
 
 from __future__ import annotations
@@ -21,11 +26,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bench.suite.beside import beside
 from bench.suite.figures import Quantity, Record, middle
+from bench.suite.hot import hot
 from bench.suite.loadgen import Answer, Load, begin, measures, run
 from bench.suite.machine import kernel_bytes, open_descriptors, pss_bytes, settle
+from bench.suite.overload import overload
 from bench.suite.processes import BenchError, NotHereError, Running
-from bench.suite.rest import rest
+from bench.suite.rest import confirm, rest, svc
 from bench.suite.rounds import Ledger, Plan, Started, interleave
 from bench.suite.servers import PEERS, TRANSPORTS, Workplace
 
@@ -65,6 +73,7 @@ class Settings:
     seconds: float
     warmup_s: float
     sizes: tuple[int, ...] = (1, 64, 1_000, 10_000)
+    http_sizes: tuple[int, ...] = (1, 64)
     servers: frozenset[str] | None = None
     idle_connections: int = 10_000
     idle_processes: int = 1
@@ -430,4 +439,9 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "slow": slow,
     "churn": churn,
     "rest": rest,
+    "confirm": confirm,
+    "svc": svc,
+    "beside": beside,
+    "overload": overload,
+    "hot": hot,
 }

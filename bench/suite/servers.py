@@ -148,7 +148,7 @@ def _command(name: str, *, timer: bool) -> Sequence[str]:
         _need_module("uvloop")
         return [*python, "bench.peers.picows_echo", str(ANSWER_BYTES)]
     if name == "gorilla":
-        return [str(_build_gorilla()), str(ANSWER_BYTES)]
+        return [str(build_go("gorilla")), str(ANSWER_BYTES)]
     raise BenchError(f"there is no server {name!r}")
 
 
@@ -166,23 +166,24 @@ def _need_module(module: str) -> None:
         raise NotHereError(f"{module} is not installed: make bench installs it")
 
 
-def _build_gorilla() -> Path:
-    binary = OUT / "gorilla"
+def build_go(name: str) -> Path:
+    """Build the peer of that folder: its binary. NotHereError when it cannot be had."""
+    binary = OUT / name
     go = shutil.which("go")
     if go is None:
         raise NotHereError("Go is not installed")
-    log = OUT / "gorilla.log"
+    log = OUT / f"{name}.log"
     with log.open("w") as output:
         done = subprocess.run(
             [go, "build", "-o", str(binary), "."],
-            cwd=ROOT / "bench" / "peers" / "gorilla",
+            cwd=ROOT / "bench" / "peers" / name,
             stdout=output,
             stderr=output,
             check=False,
             timeout=300,
         )
     if done.returncode:
-        raise NotHereError(f"gorilla does not build: {tail(log)}")
+        raise NotHereError(f"{name} does not build: {tail(log)}")
     return binary
 
 

@@ -5,22 +5,27 @@
 //! | [`error`]    | the one error enum                                                        |
 //! | [`haptic`]   | `HapticFrame`s and the protobuf messages inside them                      |
 //! | [`ws`]       | RFC 6455, server side, sans-I/O                                           |
+//! | [`http`]     | HTTP/1.1, server side, sans-I/O: the hot operations of a connection       |
 //! | [`session`]  | one device connection, sans-I/O: `ws`, `haptic` and deadlines             |
-//! | [`reactor`]  | all device sockets in one epoll set; the only place with sockets (Linux)  |
+//! | [`reactor`]  | all sockets of a listener in one epoll set; the only ones here (Linux)    |
 //! | [`presence`] | which device is behind which connection                                   |
 //! | [`passcode`] | alphabets, unbiased drawing and derivation, keyed digests, comparison     |
+//! | [`json`]     | JSON that is beyond doubt, told in one pass                               |
 //! | [`limit`]    | exact sliding windows, several per key, in a bounded table                |
 //! | `python`     | the binding `otp_server.core._native`; the only folder that names `pyo3`  |
 //!
-//! `python` may use everything; `reactor` uses `session`, which uses `ws` and `haptic`; these,
-//! `passcode`, `limit` and `presence` are strangers to each other and use only `error`. Time is an
+//! `python` may use everything; `reactor` uses `session`, which uses `ws` and `haptic`, and `http`;
+//! these, `passcode`, `limit`, `presence` and `json` are strangers to each other and use only `error`. Time is an
 //! argument, in integer milliseconds; the reactor alone reads a clock, to bound the time of a
 //! poll. Randomness is an argument of the pure functions; [`passcode::draw::os_random`] reads the
 //! operating system.
 
 pub mod error;
 pub mod haptic;
+pub mod http;
+pub mod json;
 pub mod limit;
+mod outbox;
 pub mod passcode;
 pub mod presence;
 #[cfg(feature = "python")]

@@ -45,7 +45,12 @@ class SteadyClock:
         monotonic = self._monotonic_ns()
         elapsed = max(0, monotonic - self._monotonic_last)
         self._monotonic_last = monotonic
-        self._now_ns += elapsed
+        now_ns = self._now_ns + elapsed
+        lean = self._wall_ns() - now_ns
         lean_max = int(elapsed * SLEW)
-        self._now_ns += max(-lean_max, min(lean_max, self._wall_ns() - self._now_ns))
-        return self._now_ns // _NS_PER_MS
+        if lean > lean_max:
+            lean = lean_max
+        elif lean < -lean_max:
+            lean = -lean_max
+        self._now_ns = now_ns = now_ns + lean
+        return now_ns // _NS_PER_MS

@@ -195,6 +195,12 @@ class Metrics:
             "otp_client_closes", "How web sockets of clients ended, by kind.", ["kind"], registry=r
         )
         self.http = Counter("otp_http_responses", "HTTP answers.", ["status"], registry=r)
+        self.http_seconds = Durations(
+            "otp_http_seconds", "From an HTTP request to its answer.", registry=r
+        )
+        self.http_shed = Counter(
+            "otp_http_shed", "Calls refused while the store was behind.", ["priority"], registry=r
+        )
         self.deliveries = Counter(
             "otp_deliveries",
             "Messages given to a provider, by what became of the try.",

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import pytest
 import trio
 
 from otp_server.api.device.http import DeviceHttp, DeviceHttpOptions
 from otp_server.api.mount import mount
 from otp_server.api.web import WebOptions, make_app
+from otp_server.app.http import HttpSide
 from otp_server.core import panic_on_purpose
 from otp_server.domain.address import parse_networks
 from otp_server.domain.outcome import Issued
 from otp_server.services.tokens import TokenType
 from otp_server.stores import open_store
+from tests.support.http_stage import client_of, served_over
 from tests.support.world import PLENTY, World
 
 if TYPE_CHECKING:
@@ -29,9 +33,11 @@ PROBLEM = "application/problem+json"
 class Site:
     """The application over a world, and an organisation."""
 
+    client: httpx2.AsyncClient
+
     def __init__(self, world: World, answer_s: float = 60) -> None:
         self.world = world
-        web = WebOptions(1024, parse_networks(["127.0.0.0/8"]))
+        web = WebOptions(65_536, parse_networks(["127.0.0.0/8"]))
         self.draining = False
         self.app = make_app("test", web, world.metrics, draining=lambda: self.draining)
         device = DeviceHttp(
@@ -44,8 +50,9 @@ class Site:
             clock=world.clock,
             metrics=world.metrics,
         )
-        mount(self.app, device.operations())
-        self.client = self.app.test_client()
+        operations = device.operations()
+        mount(self.app, operations)
+        self.side = HttpSide(self.app, operations, None, world.metrics, lambda: self.draining)
         self.org_key = ""
 
     def crashes(self) -> float:
@@ -62,18 +69,26 @@ class Site:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if path.endswith("/v2"):
             sent.setdefault("X-Org-Key", self.org_key)
-        peer = {"client": ("127.0.0.1", 4711)}
-        response = await self.client.post(path, json=body, headers=sent, scope_base=peer)
+        response = await self.client.post(path, json=body, headers=sent)
         assert response.headers["Cache-Control"] == "no-store"
-        return response.status_code, await response.get_json(), response.headers
+        return response.status_code, response.json(), response.headers
+
+
+@asynccontextmanager
+async def site_over(world: World, answer_s: float = 60) -> AsyncIterator[Site]:
+    site = Site(world, answer_s)
+    async with client_of(site.side) as site.client:
+        yield site
 
 
 @pytest.fixture(params=["memory:", "sqlite:otp.db"])
-async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
+async def site(
+    request: pytest.FixtureRequest, each_http: None, tmp_path: Path
+) -> AsyncIterator[Site]:
     store = await open_store(request.param, tmp_path)
-    site = Site(World(store=store, requests=PLENTY))
-    _, site.org_key = await site.world.devices.add_organisation("Acme")
-    yield site
+    async with site_over(World(store=store, requests=PLENTY)) as site:
+        _, site.org_key = await site.world.devices.add_organisation("Acme")
+        yield site
     await store.aclose()
 
 
@@ -141,6 +156,8 @@ async def test_refusals_read_alike(site: Site) -> None:
     answers = [await site.post(ROUTES[0], {"otp": otp}) for otp in dead]
     assert [status for status, _, _ in answers] == [404] * 4
     assert all(body == answers[0][1] for _, body, _ in answers)
+    for _, _, headers in answers:
+        headers.pop("Date")
     assert len({tuple(sorted(headers.items())) for _, _, headers in answers}) == 1
 
 
@@ -165,16 +182,16 @@ async def test_malformed_bodies(site: Site, route: str, body: object, says: str)
 
 async def test_bodies_that_are_not_json(site: Site) -> None:
     headers = {"Content-Type": "application/json"}
-    response = await site.client.post(ROUTES[0], data=b'{"otp": "123456', headers=headers)
+    response = await site.client.post(ROUTES[0], content=b'{"otp": "123456', headers=headers)
     assert response.status_code == 400
-    assert b"123456" not in await response.get_data()
-    response = await site.client.post(ROUTES[0], data=b"otp=123456")
-    assert (response.status_code, (await response.get_json())["error"]) == (
+    assert b"123456" not in response.content
+    response = await site.client.post(ROUTES[0], content=b"otp=123456")
+    assert (response.status_code, response.json()["error"]) == (
         415,
         "unsupported_media_type",
     )
-    response = await site.client.post(ROUTES[0], data=b" " * 2000, headers=headers)
-    assert (response.status_code, (await response.get_json())["error"]) == (413, "too_large")
+    response = await site.client.post(ROUTES[0], content=b" " * 70_000, headers=headers)
+    assert (response.status_code, response.json()["error"]) == (413, "too_large")
 
 
 @pytest.mark.parametrize("opening", [b'{"a":', b"[", b'{"otp":['], ids=["object", "list", "otp"])
@@ -182,11 +199,10 @@ async def test_a_body_nested_without_end_is_malformed(site: Site, opening: bytes
     _, token = await site.world.devices.add(None, "")
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
     headers["X-Org-Key"] = site.org_key
-    site.app.config["MAX_CONTENT_LENGTH"] = 65_536
     for route in (*ROUTES, "/device/service"):
         body = opening + 60_000 * b"["
-        response = await site.client.post(route, data=body, headers=headers)
-        assert (response.status_code, (await response.get_json())["error"]) == (400, "malformed")
+        response = await site.client.post(route, content=body, headers=headers)
+        assert (response.status_code, response.json()["error"]) == (400, "malformed")
     assert site.crashes() == 0
 
 
@@ -236,16 +252,21 @@ async def test_what_leaves_the_application_is_a_500(
 
     with monkeypatch.context() as patch:
         patch.setattr(site.app, "handle_request", crash)
-        status, body, _ = await site.post(ROUTES[0], {"otp": "123456"})
+        status, body, _ = await site.post("/device/service", {})
     assert (status, body["error"]) == (500, "internal")
     assert "SELECT" not in str(body)
     assert site.crashes() == 1
 
 
 async def test_a_draining_server_takes_no_new_request(site: Site) -> None:
-    code = await site.code()
     site.draining = True
+    status, body, headers = await site.post("/device/service", {})
+    assert (status, body["error"], headers["Connection"]) == (503, "draining", "close")
+    code = await site.code()
     status, body, headers = await site.post(ROUTES[0], {"otp": code})
+    if served_over["http"] == "native":  # it is its connection's last, and came in time
+        assert (status, headers["Connection"]) == (200, "close")
+        return
     assert (status, body["error"], headers["Connection"]) == (503, "draining", "close")
     site.draining = False
     assert (await site.post(ROUTES[0], {"otp": code}))[0] == 200
@@ -273,7 +294,7 @@ async def test_a_device_of_another_organisation(site: Site) -> None:
 async def test_other_methods_neither_consume_nor_count(site: Site, method: str) -> None:
     code = await site.code()
     for route in ROUTES:
-        response = await site.client.open(route, method=method, json={"otp": code})
+        response = await site.client.request(method, route, json={"otp": code})
         assert response.status_code == 405
         assert response.headers["Allow"] == "POST"
     assert await site.world.store.guesses_since(0) == []
@@ -284,7 +305,7 @@ async def test_unknown_paths_are_problems(site: Site) -> None:
     response = await site.client.get("/device/otp/nothing")
     assert response.status_code == 404
     assert response.headers["Content-Type"] == PROBLEM
-    assert (await response.get_json())["type"] == "urn:otp-server:error:not_found"
+    assert response.json()["type"] == "urn:otp-server:error:not_found"
 
 
 @pytest.mark.parametrize("where", ["python", "rust"])
@@ -304,30 +325,32 @@ async def test_a_crash_is_one_500_and_says_nothing(
     assert (await site.post(ROUTES[0], {"otp": await site.code()}))[0] == 200
 
 
+@pytest.mark.usefixtures("each_http")
 async def test_throttling_says_when(tmp_path: Path) -> None:
-    site = Site(World(per_address=[(2, 60_000)]))
-    answers = [await site.post(ROUTES[0], {"otp": "999999"}) for _ in range(3)]
-    assert [status for status, _, _ in answers] == [404, 404, 429]
-    _, body, headers = answers[2]
-    assert body["error"] == "rate_limited"
-    assert 1 <= int(headers["Retry-After"]) <= 60
+    async with site_over(World(per_address=[(2, 60_000)])) as site:
+        answers = [await site.post(ROUTES[0], {"otp": "999999"}) for _ in range(3)]
+        assert [status for status, _, _ in answers] == [404, 404, 429]
+        _, body, headers = answers[2]
+        assert body["error"] == "rate_limited"
+        assert 1 <= int(headers["Retry-After"]) <= 60
 
 
+@pytest.mark.usefixtures("each_http")
 async def test_a_forged_forwarded_header_hits_the_same_limit() -> None:
     """1 000 rotations of the header behind a proxy that appends the true peer (requirement 42)."""
-    site = Site(World(per_address=[(10, 60_000)]))
-    statuses = [
-        (
-            await site.post(
-                ROUTES[0], {"otp": "999999"}, X_Forwarded_For=f"10.9.{n % 250}.1, 8.8.8.8"
-            )
-        )[0]
-        for n in range(1000)
-    ]
-    assert statuses.count(404) == 10
-    assert statuses.count(429) == 990
-    victim = await site.post(ROUTES[0], {"otp": "999999"}, X_Forwarded_For="8.8.4.4")
-    assert victim[0] == 404
+    async with site_over(World(per_address=[(10, 60_000)])) as site:
+        statuses = [
+            (
+                await site.post(
+                    ROUTES[0], {"otp": "999999"}, X_Forwarded_For=f"10.9.{n % 250}.1, 8.8.8.8"
+                )
+            )[0]
+            for n in range(1000)
+        ]
+        assert statuses.count(404) == 10
+        assert statuses.count(429) == 990
+        victim = await site.post(ROUTES[0], {"otp": "999999"}, X_Forwarded_For="8.8.4.4")
+        assert victim[0] == 404
 
 
 async def test_start_otp(site: Site) -> None:
@@ -353,56 +376,59 @@ async def test_start_otp_refusals(site: Site) -> None:
     assert (await site.post("/device/service", {"startOtp": True}, **right))[0] == 401
 
 
+@pytest.mark.usefixtures("each_http")
 async def test_start_otp_is_limited_with_the_frames(tmp_path: Path) -> None:
-    site = Site(World(requests=[(2, 60_000)]))
-    device, token = await site.world.devices.add(None, "")
-    assert site.world.issue.admit(device.device_id) is None  # as a frame would
-    headers = {"Authorization": f"Bearer {token}"}
-    statuses = [
-        (await site.post("/device/service", {"startOtp": True}, **headers))[0] for _ in range(2)
-    ]
-    assert statuses == [200, 429]
+    async with site_over(World(requests=[(2, 60_000)])) as site:
+        device, token = await site.world.devices.add(None, "")
+        assert site.world.issue.admit(device.device_id) is None  # as a frame would
+        headers = {"Authorization": f"Bearer {token}"}
+        statuses = [
+            (await site.post("/device/service", {"startOtp": True}, **headers))[0] for _ in range(2)
+        ]
+        assert statuses == [200, 429]
 
 
+@pytest.mark.usefixtures("each_http")
 async def test_start_otp_of_a_stalled_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    site = Site(World(), answer_s=0.5)
-    _, token = await site.world.devices.add(None, "")
+    async with site_over(World(), answer_s=0.5) as site:
+        _, token = await site.world.devices.add(None, "")
 
-    async def stall(_batch: object) -> None:
-        await trio.sleep_forever()
+        async def stall(_batch: object) -> None:
+            await trio.sleep_forever()
 
-    monkeypatch.setattr(site.world.store, "issue_device_codes", stall)
-    headers = {"Authorization": f"Bearer {token}"}
-    status, body, _ = await site.post("/device/service", {"startOtp": True}, **headers)
-    assert (status, body["error"]) == (504, "timeout")
-
-
-async def test_a_store_that_does_not_read_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    site = Site(World(), answer_s=0.5)
-    device, token = await site.world.devices.add(None, "")
-    _, site.org_key = await site.world.devices.add_organisation("Acme")
-    api = site.world.tokens.issue(device, TokenType.API)
-
-    async def stall(*_args: object) -> None:
-        await trio.sleep_forever()
-
-    for read in ("authenticate_many", "organisation_of_key", "get"):
-        monkeypatch.setattr(type(site.world.devices), read, stall)
-    site.org_key = "1"
-    with trio.fail_after(5):
+        monkeypatch.setattr(site.world.store, "issue_device_codes", stall)
         headers = {"Authorization": f"Bearer {token}"}
         status, body, _ = await site.post("/device/service", {"startOtp": True}, **headers)
         assert (status, body["error"]) == (504, "timeout")
-        status, body, answer = await site.post(ROUTES[1], {"otp": "123456"})
-        assert (status, body["error"], answer["Retry-After"]) == (503, "unavailable", "1")
-        headers = {"Authorization": f"Bearer {api}"}
-        response = await site.client.get("/device/status", headers=headers)
-        assert (response.status_code, (await response.get_json())["error"]) == (503, "unavailable")
+
+
+@pytest.mark.usefixtures("each_http")
+async def test_a_store_that_does_not_read_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with site_over(World(), answer_s=0.5) as site:
+        device, token = await site.world.devices.add(None, "")
+        _, site.org_key = await site.world.devices.add_organisation("Acme")
+        api = site.world.tokens.issue(device, TokenType.API)
+
+        async def stall(*_args: object) -> None:
+            await trio.sleep_forever()
+
+        for read in ("authenticate_many", "organisation_of_key", "get"):
+            monkeypatch.setattr(type(site.world.devices), read, stall)
+        site.org_key = "1"
+        with trio.fail_after(5):
+            headers = {"Authorization": f"Bearer {token}"}
+            status, body, _ = await site.post("/device/service", {"startOtp": True}, **headers)
+            assert (status, body["error"]) == (504, "timeout")
+            status, body, answer = await site.post(ROUTES[1], {"otp": "123456"})
+            assert (status, body["error"], answer["Retry-After"]) == (503, "unavailable", "1")
+            headers = {"Authorization": f"Bearer {api}"}
+            response = await site.client.get("/device/status", headers=headers)
+            assert (response.status_code, response.json()["error"]) == (503, "unavailable")
 
 
 async def test_server_time(site: Site) -> None:
     response = await site.client.get("/device/server-time")
-    assert (await response.get_json()).keys() == {"server_time"}
+    assert response.json().keys() == {"server_time"}
 
 
 async def test_status(site: Site) -> None:
@@ -415,7 +441,7 @@ async def test_status(site: Site) -> None:
         if key is not None:
             headers["X-Device-Key"] = key
         response = await site.client.get("/device/status", headers=headers)
-        return response.status_code, await response.get_json()
+        return response.status_code, response.json()
 
     offline = {"device_key": device.device_key, "connected": False, "connectedAt": None}
     assert await status(quick["token"], quick["device_key"]) == (200, offline)

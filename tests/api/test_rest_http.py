@@ -398,6 +398,7 @@ async def test_lists_have_pages(one: Stage) -> None:
     assert (await one.refused("GET", f"{TYPES}?limit=1001"))[0] == 422
 
 
+@pytest.mark.usefixtures("each_http")
 async def test_contacts_may_be_masked(tmp_path: Path) -> None:
     """Requirement 65."""
     async with stage_over("memory:", tmp_path, masked=True) as stage:

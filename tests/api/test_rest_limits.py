@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(("method", "path", "body", "scope"), OPERATIONS)
+@pytest.mark.usefixtures("each_http")
 async def test_every_call_of_a_client_counts_and_no_other_clients(
     tmp_path: Path, method: str, path: str, body: object, scope: Scope
 ) -> None:
@@ -37,6 +38,7 @@ async def test_every_call_of_a_client_counts_and_no_other_clients(
         assert (await stage.ask(method, path, body)).status_code != 429
 
 
+@pytest.mark.usefixtures("each_http")
 async def test_a_call_that_cannot_be_read_is_a_call(tmp_path: Path) -> None:
     async with stage_over("memory:", tmp_path, calls_limit=((2, 60_000),)) as stage:
         calls = [await stage.back_end.call("POST", "/otp/init", "x") for _ in range(3)]

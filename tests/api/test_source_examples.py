@@ -82,7 +82,9 @@ class Stage:
 
 
 @pytest.fixture(params=["memory:", "sqlite:otp.db"])
-async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(
+    request: pytest.FixtureRequest, each_http: None, tmp_path: Path
+) -> AsyncIterator[Stage]:
     store = await open_store(request.param, tmp_path)
     world = RestWorld(store)
     async with world.back_end() as back_end:

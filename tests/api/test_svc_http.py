@@ -144,10 +144,11 @@ async def test_which_source_wins(svc_one: SvcStage) -> None:
 async def test_requests_that_cannot_be_read(
     svc_one: SvcStage, source: dict[str, Any], status: int, error: str | None
 ) -> None:
-    content_type = source.pop("type", None)
+    sent = dict(source)
+    content_type = sent.pop("type", None)
     headers = {} if content_type is None else {"Content-Type": content_type}
     for service in (SEND, CHANGE, AUTHN):
-        told = await svc_one.caller().error(service, headers=headers, **source)
+        told = await svc_one.caller().error(service, headers=headers, **sent)
         assert told == (status, error or "MAL_FORMED_REQUEST")
 
 
@@ -184,6 +185,7 @@ async def test_otp_send_echoes_the_email_as_it_came(svc_one: SvcStage) -> None:
     assert (data["email"], data["ident"]) == (EMAIL.upper(), EMAIL)
 
 
+@pytest.mark.usefixtures("each_http")
 async def test_otp_send_says_when_nothing_was_delivered(tmp_path: Path) -> None:
     """``sent`` is the provider's answer, within a bounded wait (D10)."""
     async with svc_stage("memory:", tmp_path, delivery_wait_s=0.05) as svc:
@@ -424,6 +426,7 @@ async def test_nobody_else_can_use_up_the_attempts(svc: SvcStage) -> None:
     assert "error" not in await caller.verify(secret, code)
 
 
+@pytest.mark.usefixtures("each_http")
 async def test_wrong_codes_burn_a_secret(tmp_path: Path) -> None:
     async with svc_stage("sqlite:otp.db", tmp_path, attempts_max=3) as svc:
         caller = await svc.bound()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.svc_stage import (
     CHANGE,
     EMAIL,
@@ -16,6 +18,8 @@ from tests.support.svc_stage import (
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("each_http")
 
 
 async def test_limits_of_sends(tmp_path: Path) -> None:

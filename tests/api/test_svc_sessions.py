@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 # --- Accounts that are not revealed ------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("each_http")
 async def test_nobody_hears_who_has_an_account(tmp_path: Path) -> None:
     """Requirement 30: status, headers and body are of one shape."""
     async with svc_stage("sqlite:otp.db", tmp_path, reveal_accounts=False) as svc:
@@ -139,6 +140,7 @@ async def test_who_is_not_let_in(svc_one: SvcStage, email: str, password: str) -
     assert caller.session_id == session_id
 
 
+@pytest.mark.usefixtures("each_http")
 async def test_limits_of_sessions(tmp_path: Path) -> None:
     few = SessionWindows(
         account=((1, 60_000),), address=PLENTY, sessions=((2, 60_000),), sessions_in_all=PLENTY
@@ -186,6 +188,7 @@ async def test_a_cookie_taken_to_another_host_is_none(svc_one: SvcStage) -> None
     assert (await here.data(SEND, given))["status"] == "ok"
 
 
+@pytest.mark.usefixtures("each_http")
 async def test_hubs_have_accounts_of_their_own(tmp_path: Path) -> None:
     options = SvcOptions(hubs=[("hub.example", "acme")])
     async with svc_stage("memory:", tmp_path, options=options) as svc:
@@ -216,6 +219,7 @@ async def test_both_paths_and_both_methods(svc_one: SvcStage, prefix: str, metho
 
 
 @pytest.mark.parametrize("get_calls", [True, False])
+@pytest.mark.usefixtures("each_http")
 async def test_methods(tmp_path: Path, get_calls: bool) -> None:
     """HEAD and OPTIONS do nothing; GET where the contract has it and it is allowed (23)."""
     options = SvcOptions(get_calls=get_calls)
@@ -264,6 +268,7 @@ ORIGINS: list[tuple[Mapping[str, str], bool]] = [
 
 
 @pytest.mark.parametrize(("headers", "may"), ORIGINS)
+@pytest.mark.usefixtures("each_http")
 async def test_pages_of_others_may_not_call(
     tmp_path: Path, headers: Mapping[str, str], may: bool
 ) -> None:

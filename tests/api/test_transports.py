@@ -23,7 +23,7 @@ from otp_server.core import encode_frame
 from otp_server.errors import ErrorKind
 from otp_server.telemetry import Metrics
 from otp_server.transport.native import NativeTransport
-from otp_server.transport.options import LinkOptions
+from otp_server.transport.options import SEND_BUFFER_BYTES, LinkOptions
 from otp_server.transport.sockets import open_listener, open_reactor_listener
 from otp_server.transport.websocket import WebSocketTransport
 
@@ -72,7 +72,7 @@ class Face:
 def ports() -> Iterator[tuple[int, int]]:
     """The ports of the native transport and of the reference, served from a thread."""
     options = LinkOptions(PATH, 1024, 100, ping_interval_s=60, ping_misses=2, close_s=0.5)
-    native_listener = open_reactor_listener("127.0.0.1", 0)
+    native_listener = open_reactor_listener("127.0.0.1", 0, send_buffer_bytes=SEND_BUFFER_BYTES)
     reference_listener = open_listener("127.0.0.1", 0)
     found = native_listener.getsockname()[1], reference_listener.getsockname()[1]
     ready = threading.Event()

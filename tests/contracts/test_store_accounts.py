@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from msgspec import structs
 
 from otp_server.domain.process import SealedContact
 from otp_server.errors import AlreadyExists
@@ -134,7 +135,7 @@ async def test_the_keys_of_accounts_are_in_use_for_ever(store: Store) -> None:
     open_one = replace(
         open_one,
         process=replace(
-            open_one.process, email=replace(sealed, index=address.index), key_id="codes"
+            open_one.process, email=structs.replace(sealed, index=address.index), key_id="codes"
         ),
     )
     await store.start_resets([open_one])

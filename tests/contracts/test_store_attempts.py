@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import trio
+from msgspec import structs
 
 from otp_server.domain.budget import CLAIM_PATIENCE_MS, WAIT_FROM
 from otp_server.domain.process import FailureReason, ProcessStatus, RouteStatus
@@ -60,7 +59,7 @@ async def test_a_counted_attempt_says_what_to_compare_with(store: Store) -> None
         attempt=1,
     )
     after = await found(store, 1)
-    assert after == replace(process, attempts=1, route_attempts=1, updated_at_ms=T0 + 3)
+    assert after == structs.replace(process, attempts=1, route_attempts=1, updated_at_ms=T0 + 3)
 
 
 async def test_attempts_of_a_batch_are_numbered_in_order(store: Store) -> None:

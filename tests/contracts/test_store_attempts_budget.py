@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import trio
+from msgspec import structs
 
 from otp_server.domain.budget import CLAIM_PATIENCE_MS, FAILURES_MAX, WAIT_FROM, wait_after_ms
 from otp_server.services.ports import Store
@@ -262,7 +263,7 @@ async def test_an_attempt_cut_off_is_resumed(store: Store) -> None:
     one = await counted(store, 1, claim=keyed)
     at = CLAIM_PATIENCE_MS
     again = await counted(store, 1, at=at, claim=keyed)
-    assert again == replace(one, resumed=True)
+    assert again == structs.replace(one, resumed=True)
     assert await count(store, 1, at=2 * at - 1, claim=keyed) is IN_FLIGHT  # since it was resumed
     assert (await found(store, 1)).attempts == 1
     assert await failures(store, phone(1)) == 1

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+from msgspec import structs
 
 from otp_server.domain.audit import GENESIS, AuditEntry, chained
 from otp_server.domain.budget import CLAIM_PATIENCE_MS
@@ -127,7 +128,7 @@ async def test_each_line_says_who_and_where_and_of_what(store: Store) -> None:
     )
     assert await last(store) == started
     await count(store, 1, at=5)
-    tried = replace(started, at_ms=T0 + 5, action="otp.attempt", outcome="counted")
+    tried = structs.replace(started, at_ms=T0 + 5, action="otp.attempt", outcome="counted")
     assert await last(store) == tried
 
 

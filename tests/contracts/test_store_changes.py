@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from msgspec import structs
 
 from otp_server.domain.process import FailureReason, ProcessStatus
 from otp_server.errors import AlreadyExists
@@ -218,7 +219,7 @@ async def test_a_late_one_changes_nothing(store: Store, ready: Counted, how: str
     elif how == "superseded":
         await store.start_resets([reset(2)])
     elif how == "generation":
-        counted = replace(counted, generation=2)
+        counted = structs.replace(counted, generation=2)
     else:
         await store.settle_attempts([Verdict(await count(store, 1), True, T0, VISITOR)])
     assert await change_one(store, change(counted, 9, at=at)) == Changed(Settled.LATE)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from otp_server.domain.budget import CLAIM_PATIENCE_MS
 from otp_server.domain.challenge_type import EVERY_CHANNEL
@@ -127,7 +128,7 @@ class Player:
                 of, used = self.counted[place] if b % 4 == 0 else self.counted.pop(place)
                 return await self.store.settle_attempts(
                     [
-                        replace(
+                        structs.replace(
                             verdict(of, right=c % 3 == 0, at=at, claim=used),
                             usable=frozenset({SMS}) if d % 4 == 3 else EVERY_CHANNEL,
                         )

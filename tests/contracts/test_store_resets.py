@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from msgspec import structs
 
 from otp_server.domain.budget import CLAIM_PATIENCE_MS, FAILURES_MAX, WAIT_FROM, WAIT_MIN_MS
 from otp_server.domain.process import FailureReason, ProcessStatus
@@ -255,7 +256,7 @@ async def test_a_right_check_gives_its_attempt_back_and_ends_nothing(store: Stor
     before, told = await process(store, 1), await length(store)
     assert await check(store, await count(store, 1, at=2), at=2) is Settled.ACCEPTED
     after = await process(store, 1)
-    assert replace(after, updated_at_ms=before.updated_at_ms) == before
+    assert structs.replace(after, updated_at_ms=before.updated_at_ms) == before
     assert (after.attempts, after.route_attempts) == (1, 1)
     assert await messages(store, 1) == ["queued"]
     assert await store.contact_failures(SVC, email(1)) == 1
@@ -350,9 +351,9 @@ async def test_what_cannot_be_accepted_is_late_and_stays_counted(store: Store, h
     elif how == "late":
         at = TTL
     elif how == "generation":
-        counted = replace(counted, generation=2)
+        counted = structs.replace(counted, generation=2)
     else:
-        counted = replace(counted, uuid=uuid(7))
+        counted = structs.replace(counted, uuid=uuid(7))
     said = await check(store, counted, at=at)
     assert said is (Settled.WRONG if how == "uuid" else Settled.LATE)
     assert (await process(store, 1)).attempts == 1

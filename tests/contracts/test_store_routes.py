@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import trio
+from msgspec import structs
 
 from otp_server.domain.budget import CLAIM_PATIENCE_MS, OUTBOX_MARGIN_MS, ROUTE_WAIT_MS
 from otp_server.domain.process import FailureReason, ProcessStatus
@@ -132,7 +133,9 @@ async def test_a_process_that_did_not_move_moves_before_the_next_is_counted(stor
     """Such as when the server that counted had no mail server, and this one has."""
     await start(store, new_process(1, of=BOTH, mail=1))
     first = await counted(store, 1)
-    [settled] = await store.settle_attempts([replace(verdict(first, right=False), usable=PHONES)])
+    [settled] = await store.settle_attempts(
+        [structs.replace(verdict(first, right=False), usable=PHONES)]
+    )
     assert settled is Settled.WRONG
     assert (await found(store, 1)).route == 0
     second = await counted(store, 1, at=7)
@@ -160,13 +163,13 @@ async def test_what_a_crash_left_is_waited_for_until_it_is_swept(store: Store) -
 async def test_no_route_is_taken_over_a_channel_without_a_provider(store: Store) -> None:
     await start(store, new_process(1, of=BOTH, mail=1))
     for _ in range(4):
-        [one] = await store.count_attempts([replace(attempt(1), usable=PHONES)])
+        [one] = await store.count_attempts([structs.replace(attempt(1), usable=PHONES)])
         assert isinstance(one, Counted)
-        await store.settle_attempts([replace(verdict(one, right=False), usable=PHONES)])
+        await store.settle_attempts([structs.replace(verdict(one, right=False), usable=PHONES)])
     process = await found(store, 1)
     assert (process.status, process.generation) == (ProcessStatus.NEW, 1)
     assert await states(store, 1) == ["queued"]
-    [last] = await store.count_attempts([replace(attempt(1), usable=PHONES)])
+    [last] = await store.count_attempts([structs.replace(attempt(1), usable=PHONES)])
     assert isinstance(last, Counted)
     assert await settle(store, last, right=True) is Settled.ACCEPTED
 
@@ -174,7 +177,7 @@ async def test_no_route_is_taken_over_a_channel_without_a_provider(store: Store)
 async def test_routes_without_a_provider_are_passed_over(store: Store) -> None:
     await start(store, new_process(1, of=plan(SMS, EMAIL, SMS), mail=1))
     one = await counted(store, 1)
-    await store.settle_attempts([replace(verdict(one, right=False), usable=PHONES)])
+    await store.settle_attempts([structs.replace(verdict(one, right=False), usable=PHONES)])
     assert (await found(store, 1)).route == 2
 
 

@@ -1,4 +1,4 @@
-"""The smuggling corpus over real sockets, on both HTTP listeners of a real server (74)."""
+"""The smuggling corpus over real sockets, on each HTTP listener and transport (74)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ import httpx2
 import pytest
 
 from otp_server.errors import ErrorKind
-from tests.support.framing_corpus import BAD, CHUNKED, GET, GOOD, SMUGGLED, START, Row
+from tests.support.framing_corpus import (
+    BAD,
+    CHUNKED,
+    GET,
+    GOOD,
+    HEAD_BYTES_MAX,
+    SMUGGLED,
+    START,
+    Row,
+)
 from tests.support.server_process import ServerProcess
 
 if TYPE_CHECKING:
@@ -24,9 +33,12 @@ STATUS = re.compile(rb"HTTP/1\.1 ([0-9]{3})")
 NOT_FOUND, BAD_REQUEST = 404, 400
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    server = ServerProcess(tmp_path_factory.mktemp("framing") / "server").start()
+@pytest.fixture(scope="module", params=["native", "hypercorn"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    folder = tmp_path_factory.mktemp("framing") / "server"
+    server = ServerProcess(folder, http=f'transport = "{request.param}"').start()
     try:
         yield server
         assert server.stop() == 0
@@ -102,6 +114,30 @@ def test_what_is_well_framed_is_answered(url: str, row: Row) -> None:
     ):
         answered = exchange(url, pieces)
         assert statuses(answered) == (row.answered + len(last)) * [NOT_FOUND]
+
+
+def to_hot(data: bytes) -> bytes:
+    """The same with a path whose GET and POST never leave the reactor."""
+    return data.replace(b"/nothing", b"/-/svc/bootstrap.authn")
+
+
+@pytest.mark.parametrize("row", BAD, ids=lambda row: row.name)
+def test_an_offence_behind_hot_requests_is_refused_there(server: ServerProcess, row: Row) -> None:
+    assert row.offence is not None
+    data = to_hot(GET + row.data + SMUGGLED)
+    for pieces in ([data], one_by_one(data)):
+        *before, refused = statuses(exchange(server.http_url, pieces))
+        assert (len(before), refused) == (1 + row.answered, row.offence.status)
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in GOOD if len(row.data) < HEAD_BYTES_MAX], ids=lambda row: row.name
+)
+def test_what_is_well_framed_is_answered_hot(server: ServerProcess, row: Row) -> None:
+    last = [] if b"HTTP/1.0" in row.data else [LAST]
+    data = to_hot(b"".join([GET, row.data, *last]))
+    for pieces in ([data], one_by_one(data)):
+        assert len(statuses(exchange(server.http_url, pieces))) == 1 + row.answered + len(last)
 
 
 def test_h11s_own_refusals_are_problems_too(url: str) -> None:

@@ -58,11 +58,12 @@ def go_net_http(build_dir: Path) -> Command:
 CLIENTS: list[Callable[[Path], Command]] = [curl, node_fetch, go_net_http]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["native", "hypercorn"])
 def served(
-    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[ServerProcess, Credentials]]:
-    with rest_server(tmp_path_factory.mktemp("back_ends") / "server") as served:
+    folder = tmp_path_factory.mktemp("back_ends") / "server"
+    with rest_server(folder, http=f'transport = "{request.param}"') as served:
         yield served
 
 

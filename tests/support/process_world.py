@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
+from msgspec import structs
 
 from otp_server.core import Keyring
 from otp_server.domain.audit import Actor
@@ -213,7 +214,9 @@ class ProcessWorld:
         return derive_code(self.keyring, process).reveal()
 
     async def try_code(self, uuid: str, code: str, **changed: str) -> AttemptOutcome:
-        [outcome] = await self.attempts.attempt_many([replace(attempt(uuid, code), **changed)])
+        [outcome] = await self.attempts.attempt_many(
+            [structs.replace(attempt(uuid, code), **changed)]
+        )
         return outcome
 
     async def try_right(self, uuid: str) -> AttemptOutcome:

@@ -46,13 +46,17 @@ class Row:
 
 @dataclass
 class QueuedMessages:
-    """The rules of ``OutboxStore`` for messages that stand alone."""
+    """The rules of ``OutboxStore`` for messages that stand alone.
+
+    ``told``: how many reports each call brought.
+    """
 
     rows: dict[int, Row] = field(default_factory=dict)
     reports: list[DeliveryReport] = field(default_factory=list)
     down: bool = False
     claims: int = 0
     leaves: int = 0
+    told: list[int] = field(default_factory=list)
     reported: trio.Event = field(default_factory=trio.Event)
 
     def add(
@@ -132,6 +136,7 @@ class QueuedMessages:
     async def report_deliveries(self, batch: Sequence[DeliveryReport]) -> list[bool]:
         await trio.lowlevel.checkpoint()
         self._check()
+        self.told.append(len(batch))
         held = []
         for report in batch:
             row = self.rows[report.message_id]
@@ -200,14 +205,43 @@ class ToldSender:
         self.closed += 1
 
 
+class ToldBatchSender(ToldSender):
+    """One that takes many messages as one thing to do."""
+
+    def __init__(self, *outcomes: SendOutcome | Exception, concurrency: int = 40) -> None:
+        super().__init__(*outcomes, concurrency=concurrency)
+        self.sizes: list[int] = []
+
+    async def send_many(self, messages: Sequence[Message]) -> Sequence[SendOutcome]:
+        self.sizes.append(len(messages))
+        self.at_once += len(messages)
+        self.at_once_max = max(self.at_once_max, self.at_once)
+        self.got += [(trio.current_time(), message) for message in messages]
+        try:
+            await self.work()
+        finally:
+            self.at_once -= len(messages)
+        outcomes = [self.outcomes.popleft() if self.outcomes else self.then for _ in messages]
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+        return [outcome for outcome in outcomes if not isinstance(outcome, Exception)]
+
+
 class DeliveryStage:
     """A delivery service over the outbox above and told senders, on Trio's clock."""
 
-    def __init__(self, *, watch: DeliveryWatch | None = None, **options: float) -> None:
+    def __init__(
+        self,
+        *,
+        watch: DeliveryWatch | None = None,
+        sms: ToldSender | None = None,
+        **options: float,
+    ) -> None:
         self.clock = TrioClock()
         self.outbox = QueuedMessages()
         self.metrics = Metrics()
-        self.sms = ToldSender()
+        self.sms = ToldSender() if sms is None else sms
         self.email = ToldSender()
         self.keyring = Keyring([("k1", KEY)])
         breaker = BreakerOptions(faults=3, open_s=10, open_max_s=60)

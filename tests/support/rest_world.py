@@ -5,20 +5,16 @@ Messages are handed over by :meth:`RestWorld.deliver`, and codes are derived as 
 
 from __future__ import annotations
 
-import socket
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import httpx2
-import trio
 
 from otp_server.api.docs import docs_operations
 from otp_server.api.mount import mount
 from otp_server.api.rest.oauth import oauth_operations
 from otp_server.api.rest.operations import RestOptions, RestServices, rest_operations
 from otp_server.api.web import WebOptions, make_app
+from otp_server.app.http import HttpSide
 from otp_server.core import Keyring
 from otp_server.domain.challenge_type import Channel
 from otp_server.domain.client import DEFAULT_TENANT, Scope
@@ -39,17 +35,18 @@ from otp_server.services.signing import TokenSigner
 from otp_server.services.start_limits import LimitWindows, ProcessLimits
 from otp_server.services.starts import StartRules, StartService
 from otp_server.telemetry import Metrics
-from otp_server.transport.http import HttpLimits, serve_http
 from tests.support.back_end import BackEnd
+from tests.support.http_stage import client_of
 from tests.support.world import KEY, TrioClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
+    import httpx2
+
     from otp_server.api.operation import Operation
     from otp_server.services.ports import Store
 
-WAIT_S = 30.0
 BODY_BYTES_MAX = 65_536
 CONTRACT = ((6, 60_000), (18, 3_600_000), (24, 86_400_000))
 PLENTY = ((1_000_000, 60_000),)
@@ -132,8 +129,9 @@ class RestWorld:
         ]
         web = WebOptions(BODY_BYTES_MAX, [])
         self.app = make_app("rest", web, self.metrics)
-        shown = docs_operations(self.operations, version="0")
-        mount(self.app, [*self.operations, *shown], self.directory)
+        mounted = [*self.operations, *docs_operations(self.operations, version="0")]
+        mount(self.app, mounted, self.directory)
+        self.side = HttpSide(self.app, mounted, self.directory, self.metrics, lambda: False)
 
     async def token(
         self, *, tenant: str = DEFAULT_TENANT, scopes: frozenset[Scope] = ALL_SCOPES
@@ -174,16 +172,8 @@ class RestWorld:
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[httpx2.AsyncClient]:
         """The application on a real socket, and a client for it."""
-        listener = socket.create_server(("127.0.0.1", 0))
-        listener.setblocking(False)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        stop = trio.Event()
-        serving = partial(serve_http, tls=None, limits=HttpLimits(1000, 1000), stop=stop.wait)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(serving, self.app, listener)
-            async with httpx2.AsyncClient(base_url=url, timeout=WAIT_S, trust_env=False) as http:
-                yield http
-            stop.set()
+        async with client_of(self.side) as http:
+            yield http
 
     @asynccontextmanager
     async def back_end(self, *, tenant: str = DEFAULT_TENANT) -> AsyncIterator[BackEnd]:

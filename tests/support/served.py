@@ -60,10 +60,11 @@ def captured_logs() -> Iterator[io.StringIO]:
     """Everything logged, at every level, as the server writes it."""
     root = logging.getLogger()
     before = root.handlers, root.level
+    configured = structlog.get_config()
     stream = io.StringIO()
     configure_logging("debug", stream)
     try:
         yield stream
     finally:
         root.handlers, root.level = before
-        structlog.reset_defaults()
+        structlog.configure(**configured)

@@ -6,10 +6,8 @@ Sockets are bound in the registry itself; messages end up in a postbox.
 from __future__ import annotations
 
 import re
-import socket
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -19,6 +17,7 @@ from otp_server.api.docs import docs_operations
 from otp_server.api.mount import mount
 from otp_server.api.svc.operations import SvcOptions, SvcServices, svc_operations
 from otp_server.api.web import WebOptions, make_app
+from otp_server.app.http import HttpSide
 from otp_server.core import Keyring
 from otp_server.delivery.breaker import CircuitBreaker
 from otp_server.domain.account import digest_of
@@ -30,8 +29,8 @@ from otp_server.services.delivery_watch import DeliveryWatch
 from otp_server.services.ports.delivery import Provider, Sent
 from otp_server.services.reset_limits import ResetLimits, ResetWindows
 from otp_server.services.resets import PasswordParts, ResetParts, ResetRules, ResetService
-from otp_server.transport.http import HttpLimits, serve_http
 from tests.support.account_world import FREE, AccountWorld
+from tests.support.http_stage import client_of
 from tests.support.world import KEY, PLENTY
 
 if TYPE_CHECKING:
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from otp_server.services.ports.delivery import Message, SendOutcome
     from otp_server.services.session_limits import SessionWindows
 
-WAIT_S = 30.0
 BODY_BYTES_MAX = 65_536
 _CODE = re.compile(r"(?<![0-9])[0-9]{6}(?![0-9])")
 
@@ -148,22 +146,17 @@ class SvcWorld:
         )
         self.operations: list[Operation[Any, Any]] = svc_operations(services, self.options)
         self.app = make_app("svc", WebOptions(BODY_BYTES_MAX, []), self.metrics)
-        mount(self.app, [*self.operations, *docs_operations(self.operations, version="0")])
+        mounted = [*self.operations, *docs_operations(self.operations, version="0")]
+        mount(self.app, mounted)
+        self.side = HttpSide(self.app, mounted, None, self.metrics, lambda: False)
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[httpx2.AsyncClient]:
         """The application on a real socket, the worker, and a client without cookies of its own."""
-        listener = socket.create_server(("127.0.0.1", 0))
-        listener.setblocking(False)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        stop = trio.Event()
-        serving = partial(serve_http, tls=None, limits=HttpLimits(1000, 1000), stop=stop.wait)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(serving, self.app, listener)
             nursery.start_soon(self.delivery.run)
-            async with httpx2.AsyncClient(base_url=url, timeout=WAIT_S, trust_env=False) as http:
+            async with client_of(self.side) as http:
                 yield http
-            stop.set()
             nursery.cancel_scope.cancel()
 
     def bind(self, session_id: str) -> str:

@@ -16,7 +16,7 @@ from otp_server.core import Frame
 from otp_server.errors import ErrorKind
 from otp_server.telemetry import Metrics
 from otp_server.transport.native import NativeTransport
-from otp_server.transport.options import LinkOptions
+from otp_server.transport.options import SEND_BUFFER_BYTES, LinkOptions
 from otp_server.transport.seam import DeviceTransport, Upgrade
 from otp_server.transport.sockets import open_reactor_listener
 from otp_server.transport.websocket import WebSocketTransport
@@ -225,7 +225,9 @@ async def serving(face: Face, **changes: object) -> AsyncIterator[Served]:
     transport: DeviceTransport
     if served_by["transport"] == "native":
         native = NativeTransport(face, options(**changes), metrics)
-        reactor_listener = open_reactor_listener("127.0.0.1", 0)
+        reactor_listener = open_reactor_listener(
+            "127.0.0.1", 0, send_buffer_bytes=SEND_BUFFER_BYTES
+        )
         port = reactor_listener.getsockname()[1]
         transport, serve_it = native, partial(native.serve, reactor_listener)
     else:

@@ -200,6 +200,7 @@ def test_every_label_is_of_a_closed_set() -> None:
         "otp_client_upgrades": ("outcome",),
         "otp_client_closes": ("kind",),
         "otp_http_responses": ("status",),
+        "otp_http_shed": ("priority",),
         "otp_process_limit_hits": ("policy", "outcome"),
         "otp_deliveries": ("channel", "outcome", "problem"),
         "otp_delivery_seconds": ("channel",),

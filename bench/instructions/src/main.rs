@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use otp_core_rs::haptic::codec::FrameDecoder;
 use otp_core_rs::haptic::messages::{decode_otp_request, encode_otp_response};
+use otp_core_rs::http;
 use otp_core_rs::limit::table::SlidingWindows;
 use otp_core_rs::passcode::digest::{Scope, verify_digest};
 use otp_core_rs::passcode::draw::{BLOCK_BYTES, Sampler};
@@ -48,16 +49,22 @@ const OTP_REQUEST: [u8; 9] = [
     0x21,
 ];
 const ANSWER_BYTES: usize = 40;
+/// As an app's back end sends it.
+const HTTP_REQUEST: &[u8] = b"POST /otp/handshake HTTP/1.1\r\nHost: 127.0.0.1:8700\r\n\
+    User-Agent: bench/1.0\r\nAccept: */*\r\nContent-Type: application/json\r\n\
+    Authorization: Bearer AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\r\n\
+    Content-Length: 50\r\n\r\n{\"type\":\"email-login\",\"email\":\"someone@a.example\"}";
 const MS_BETWEEN: u64 = 20; // within what a device may send
 
 type Failure = Box<dyn std::error::Error>;
 type Operation = (&'static str, fn(u32) -> Result<(), Failure>);
 
-const OPERATIONS: [Operation; 11] = [
+const OPERATIONS: [Operation; 12] = [
     ("ws_handshake_parse", ws_handshake_parse),
     ("ws_frame_small", ws_frame_small),
     ("ws_unmask_1k", ws_unmask_1k),
     ("session_otp_request", session_otp_request),
+    ("http_request", http_request),
     ("haptic_decode", haptic_decode),
     ("otp_request_decode", otp_request_decode),
     ("otp_response_encode", otp_response_encode),
@@ -169,6 +176,37 @@ fn session_otp_request(times: u32) -> Result<(), Failure> {
         session.give_back(&mut spare);
     }
     right(session.next_deadline().is_some() && events.is_empty())
+}
+
+/// What one HTTP request costs on a kept connection, without its system calls and without Python.
+fn http_request(times: u32) -> Result<(), Failure> {
+    let routes = http::Routes::new(&[
+        (Some("POST"), "/otp/init"),
+        (Some("POST"), "/otp/handshake"),
+        (Some("PUT"), "/otp/{uuid}/attempt"),
+    ])?;
+    let mut context = http::Context::new(http::Options::new(routes));
+    let mut session = http::Session::new(0, &context.options);
+    let body = [b'x'; 100];
+    let answer = http::Answer {
+        status: 200,
+        content_type: "application/json",
+        headers: &[],
+        body: &body,
+    };
+    for n in 0..u64::from(times) {
+        let now = n * MS_BETWEEN;
+        session.receive_data(black_box(HTTP_REQUEST), now, &mut context);
+        let Some(http::Event::Request(request)) = context.events.pop() else {
+            return Err("there is no request".into());
+        };
+        right(request.route == 1 && request.body.as_ref().is_some_and(|body| body.len() == 50))?;
+        session.answer(request.number, black_box(&answer), now, &context);
+        let size = black_box(session.data_to_send()).len();
+        right(size > body.len())?;
+        session.sent(size, now, &mut context);
+    }
+    right(session.held_bytes() == 0 && session.wants_data())
 }
 
 fn haptic_decode(times: u32) -> Result<(), Failure> {

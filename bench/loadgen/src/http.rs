@@ -6,12 +6,14 @@
 //! | [`requests`]   | the file of requests, and their bytes                           |
 //! | [`answer`]     | an answer's head and body, and what a right one is              |
 //! | [`connection`] | one connection                                                  |
+//! | [`phases`]     | answers by class of request, and the recovery after a load      |
 //! | [`drive`]      | `closed` and `open` over all connections                        |
 
 pub mod answer;
 pub mod connection;
 pub mod drive;
 pub mod options;
+pub mod phases;
 pub mod requests;
 
 use serde_json::Value;

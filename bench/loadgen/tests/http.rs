@@ -176,3 +176,53 @@ fn the_one_right_body_is_compared() {
     let error = run(server(right), "body2", &words).expect_err("another body");
     assert!(error.contains("not the one of the file"), "{error}");
 }
+
+/// Every second call is shed.
+fn sheds_some(number: usize, request: &str) -> String {
+    let good = right(number, request);
+    if number.is_multiple_of(2) {
+        return good;
+    }
+    let body = r#"{"status":"error","error":{"code":"OVERLOADED"}}"#;
+    format!(
+        "HTTP/1.1 503 x\r\nContent-Type: application/json\r\nRetry-After: 1\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[test]
+fn shed_calls_are_counted_apart() {
+    let words = "closed --connections 2 --wrap --shed --sources 2";
+    let report = run(server(sheds_some), "shed", words).expect("ran");
+    let class = &report["classes"]["attempt"];
+    let (good, shed) = (class["answers"].as_u64(), class["shed"].as_u64());
+    assert_eq!(good, report["answers"].as_u64());
+    assert_eq!(shed, report["shed"].as_u64());
+    assert!(good > Some(50) && shed > Some(50), "{report}");
+    assert!(class["shed_latency_us"]["p99"].as_f64() > Some(0.0));
+    assert_eq!(report["after"], Value::Null);
+}
+
+#[test]
+fn a_shed_call_is_a_fault_where_none_may_be() {
+    let words = "closed --connections 2 --wrap";
+    let error = run(server(sheds_some), "unshed", words).expect_err("no connection is left");
+    assert!(error.contains("answered 503: OVERLOADED"), "{error}");
+}
+
+#[test]
+fn the_load_falls_and_the_server_recovers() {
+    let words = "open --rate 200 --connections 1 --wrap --fall-to 20 --fall-for 3";
+    let report = run(server(slow), "fall", words).expect("ran");
+    let after = &report["after"];
+    // 50 a second of 200 are answered: 0.35 s leave 50 that were not sent.
+    let recovered_s = after["recovered_s"].as_f64().expect("recovered");
+    assert!(recovered_s < 1.0, "{report}");
+    assert!(after["unsent"].as_u64() > Some(25), "{report}");
+    assert_eq!(after["answers"], 60);
+    assert_eq!(
+        (after["rate"].as_f64(), report["unanswered"].as_u64()),
+        (Some(20.0), Some(0))
+    );
+}

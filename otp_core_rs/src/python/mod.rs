@@ -1,18 +1,21 @@
 //! The binding `otp_server.core._native`, described by `server/otp_server/core/_native.pyi`.
 //!
 //! The only folder that names `pyo3`; each file wraps the pure module of the same name. Nothing
-//! here keeps global state, and no call but `Reactor.poll` is long enough to be worth releasing
+//! here keeps global state, and no calls but those of `poll` are long enough to be worth releasing
 //! the GIL.
 //!
 //! The module declares `gil_used = false`: without `unsafe` there is no data race to protect
-//! against. `FrameDecoder`, `SlidingWindows`, `PresenceTable` and `Reactor` are mutable and belong to one
-//! task at a time; two threads inside one object get a `RuntimeError` from PyO3's borrow check.
+//! against. `FrameDecoder`, `SlidingWindows`, `PresenceTable` and the reactors are mutable and belong to
+//! one task at a time; two threads inside one object get a `RuntimeError` from PyO3's borrow check.
 
 use pyo3::pymodule;
 
 mod errors;
 mod frames;
+#[cfg(target_os = "linux")]
+mod http;
 mod integers;
+mod json;
 mod limits;
 mod passcodes;
 mod presence;
@@ -29,6 +32,11 @@ mod _native {
         Frame, FrameDecoder, FrameFault, decode_auth, decode_otp_request, decode_otp_response,
         encode_frame, encode_otp_code, encode_otp_error,
     };
+    #[cfg(target_os = "linux")]
+    #[pymodule_export]
+    use super::http::{HttpBatch, HttpReactor, HttpReactorOptions, HttpRequest};
+    #[pymodule_export]
+    use super::json::is_plain_json;
     #[pymodule_export]
     use super::limits::SlidingWindows;
     #[pymodule_export]

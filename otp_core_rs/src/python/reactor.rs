@@ -60,8 +60,15 @@ impl ReactorListener {
     }
 }
 
+impl ReactorListener {
+    /// For the reactor that takes it over.
+    pub(super) fn take(&mut self) -> PyResult<reactor::Listener> {
+        self.0.take().ok_or_else(gone)
+    }
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn failed(error: io::Error) -> PyErr {
+pub(super) fn failed(error: io::Error) -> PyErr {
     os_error(error.raw_os_error(), error.to_string())
 }
 
@@ -168,7 +175,7 @@ pub(super) struct Reactor(reactor::Reactor);
 impl Reactor {
     #[new]
     fn new(listener: &mut ReactorListener, options: &ReactorOptions) -> PyResult<Self> {
-        let listener = listener.0.take().ok_or_else(gone)?;
+        let listener = listener.take()?;
         let entrance = options.entrance.clone();
         let reactor =
             reactor::Reactor::new(listener, options.connections_max, entrance, options.session)

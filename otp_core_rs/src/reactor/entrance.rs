@@ -6,58 +6,10 @@
 //! have waited longest are the least likely to ask at all.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
-use std::str::FromStr;
+use std::net::IpAddr;
 
+use super::network::{Network, Person, is_one_of, person};
 use super::table::Id;
-
-/// A network whose connections come from many peers: a proxy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
-
-impl Network {
-    fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(network), IpAddr::V4(host)) => {
-                let rest = 32 - u32::from(self.prefix);
-                (network.to_bits() ^ host.to_bits())
-                    .checked_shr(rest)
-                    .unwrap_or(0)
-                    == 0
-            }
-            (IpAddr::V6(network), IpAddr::V6(host)) => {
-                let rest = 128 - u32::from(self.prefix);
-                (network.to_bits() ^ host.to_bits())
-                    .checked_shr(rest)
-                    .unwrap_or(0)
-                    == 0
-            }
-            _ => false,
-        }
-    }
-}
-
-/// No address and prefix, such as `10.0.0.0/8`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BadNetwork;
-
-impl FromStr for Network {
-    type Err = BadNetwork;
-
-    fn from_str(text: &str) -> Result<Self, BadNetwork> {
-        let (address, prefix) = text.split_once('/').ok_or(BadNetwork)?;
-        let address: IpAddr = address.parse().map_err(|_| BadNetwork)?;
-        let prefix: u8 = prefix.parse().map_err(|_| BadNetwork)?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        if prefix > most {
-            return Err(BadNetwork);
-        }
-        Ok(Self { address, prefix })
-    }
-}
 
 /// How many may be there.
 #[derive(Debug, Clone)]
@@ -70,13 +22,10 @@ pub struct EntranceRules {
     pub trusted: Vec<Network>,
 }
 
-/// An address, or nothing for those whose address is not known.
-type Crowd = Option<IpAddr>;
-
 #[derive(Debug, Clone, Copy)]
 struct Place {
     number: u64,
-    crowd: Crowd,
+    person: Person,
     claimed: bool,
 }
 
@@ -88,7 +37,7 @@ pub(super) struct Entrance {
     places: HashMap<Id, Place>,
     claimed: BTreeMap<u64, Id>,
     beyond: BTreeMap<u64, Id>,
-    claims: HashMap<Crowd, usize>,
+    claims: HashMap<Person, usize>,
 }
 
 impl Entrance {
@@ -113,21 +62,20 @@ impl Entrance {
         if let Some(goes) = goes {
             self.leave(goes);
         }
-        let peer = peer.map(|address| address.to_canonical());
-        let crowd = peer.map(key);
-        let held = self.claims.get(&crowd).copied().unwrap_or(0);
-        let claimed = held < self.rules.per_address || self.is_trusted(peer);
+        let person = person(peer);
+        let held = self.claims.get(&person).copied().unwrap_or(0);
+        let claimed = held < self.rules.per_address || is_one_of(peer, &self.rules.trusted);
         let number = self.next;
         self.next += 1;
         if claimed {
             self.claimed.insert(number, id);
-            self.claims.insert(crowd, held + 1);
+            self.claims.insert(person, held + 1);
         } else {
             self.beyond.insert(number, id);
         }
         let place = Place {
             number,
-            crowd,
+            person,
             claimed,
         };
         self.places.insert(id, place);
@@ -144,10 +92,10 @@ impl Entrance {
             return;
         }
         self.claimed.remove(&place.number);
-        if let Some(held) = self.claims.get_mut(&place.crowd) {
+        if let Some(held) = self.claims.get_mut(&place.person) {
             *held -= 1;
             if *held == 0 {
-                self.claims.remove(&place.crowd);
+                self.claims.remove(&place.person);
             }
         }
     }
@@ -156,19 +104,6 @@ impl Entrance {
         let first = self.beyond.first_key_value();
         let first = first.or_else(|| self.claimed.first_key_value());
         first.map(|(_, id)| *id)
-    }
-
-    fn is_trusted(&self, peer: Option<IpAddr>) -> bool {
-        let networks = &self.rules.trusted;
-        peer.is_some_and(|peer| networks.iter().any(|network| network.contains(peer)))
-    }
-}
-
-/// What counts as one address.
-fn key(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 
@@ -249,19 +184,5 @@ mod tests {
             entrance.leave(Id(id));
         }
         assert!(entrance.claimed.is_empty() && entrance.claims.is_empty());
-    }
-
-    #[test]
-    fn networks() {
-        let everywhere: Network = "0.0.0.0/0".parse().unwrap();
-        assert!(everywhere.contains([9, 9, 9, 9].into()));
-        assert!(!everywhere.contains(Ipv6Addr::LOCALHOST.into()));
-        let all: Network = "::/0".parse().unwrap();
-        assert!(all.contains(Ipv6Addr::LOCALHOST.into()));
-        let one: Network = "1.2.3.4/32".parse().unwrap();
-        assert!(one.contains([1, 2, 3, 4].into()) && !one.contains([1, 2, 3, 5].into()));
-        for bad in ["", "1.2.3.4", "1.2.3.4/33", "::/129", "x/8", "1.2.3.4/-1"] {
-            assert_eq!(bad.parse::<Network>(), Err(BadNetwork), "{bad}");
-        }
     }
 }

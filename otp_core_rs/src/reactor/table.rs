@@ -2,8 +2,6 @@
 
 use rustix::fd::OwnedFd;
 
-use crate::session::Session;
-
 const SLOT_BITS: u32 = 32;
 
 /// A connection's number: the slot below, the slot's generation above.
@@ -25,35 +23,97 @@ impl Id {
     }
 }
 
+/// What is still to be read of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unread {
+    Nothing,
+    /// Bytes, until a read gives less than was asked for.
+    Bytes,
+    /// Whatever comes before the end of the stream, and that too.
+    End,
+}
+
+/// What may be noted of a connection.
+#[derive(Debug, Clone, Copy)]
+#[repr(u8)]
+pub(super) enum Mark {
+    /// It stands in line to be read on.
+    InLine = 1,
+    /// The set tells of room for bytes of ours.
+    WantsRoom = 2,
+}
+
+/// Which of them are, in one byte: there are many connections.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Marks(u8);
+
+impl Marks {
+    pub(super) const fn has(self, mark: Mark) -> bool {
+        self.0 & mark as u8 != 0
+    }
+
+    pub(super) const fn set(&mut self, mark: Mark, on: bool) {
+        if on {
+            self.0 |= mark as u8;
+        } else {
+            self.0 &= !(mark as u8);
+        }
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct Entry<T, N> {
     pub(super) socket: OwnedFd,
-    pub(super) session: Session,
+    pub(super) session: T,
     /// The deadline of the timer entry that counts; `u64::MAX` for none.
     pub(super) armed_for: u64,
-    /// Which reason the caller closed it with first.
-    pub(super) asked: Option<u8>,
-    pub(super) wants_writable: bool,
-    /// Whether the caller has heard of it.
-    pub(super) announced: bool,
+    /// What the set has told of, once, and was not read.
+    pub(super) unread: Unread,
+    pub(super) marks: Marks,
+    /// The keeper's.
+    pub(super) note: N,
+}
+
+impl<T, N> Entry<T, N> {
+    /// One that was just added to the set.
+    pub(super) const fn new(socket: OwnedFd, session: T, note: N) -> Self {
+        Self {
+            socket,
+            session,
+            armed_for: u64::MAX,
+            unread: Unread::Nothing,
+            marks: Marks(0),
+            note,
+        }
+    }
 }
 
 #[derive(Debug)]
-struct Slot {
+struct Slot<E> {
     generation: u32,
-    entry: Option<Entry>,
+    entry: Option<E>,
 }
 
 /// All connections.
-#[derive(Debug, Default)]
-pub(super) struct Table {
-    slots: Vec<Slot>,
+#[derive(Debug)]
+pub(super) struct Table<E> {
+    slots: Vec<Slot<E>>,
     free: Vec<u32>,
     used: usize,
 }
 
-impl Table {
+impl<E> Default for Table<E> {
+    fn default() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            used: 0,
+        }
+    }
+}
+
+impl<E> Table<E> {
     /// The number the next connection gets, or nothing when numbers are used up.
     pub(super) fn next_id(&mut self) -> Option<Id> {
         if self.free.is_empty() {
@@ -69,13 +129,13 @@ impl Table {
     }
 
     /// Enters a connection under [`next_id`](Self::next_id)'s number.
-    pub(super) fn insert(&mut self, id: Id, entry: Entry) {
+    pub(super) fn insert(&mut self, id: Id, entry: E) {
         self.free.pop();
         self.used += 1;
         self.slots[id.slot() as usize].entry = Some(entry);
     }
 
-    pub(super) fn get_mut(&mut self, id: Id) -> Option<&mut Entry> {
+    pub(super) fn get_mut(&mut self, id: Id) -> Option<&mut E> {
         self.slots
             .get_mut(id.slot() as usize)
             .filter(|slot| slot.generation == id.generation())
@@ -83,7 +143,7 @@ impl Table {
     }
 
     /// Takes a connection out; its number never comes again.
-    pub(super) fn remove(&mut self, id: Id) -> Option<Entry> {
+    pub(super) fn remove(&mut self, id: Id) -> Option<E> {
         let slot = self
             .slots
             .get_mut(id.slot() as usize)

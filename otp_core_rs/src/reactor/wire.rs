@@ -6,71 +6,102 @@ use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendFlags, Shutdown};
 
-use super::table::Entry;
-use crate::session::{Event, SessionOptions, Spare};
+use super::table::{Entry, Unread};
+use crate::outbox::Spare;
+
+/// A session, sans-I/O, as the loop drives it. Times are milliseconds.
+pub(super) trait Talk {
+    /// What all sessions share: options, and the events until they are taken.
+    type Context;
+
+    /// Bytes of the peer.
+    fn receive_data(&mut self, data: &mut [u8], now: u64, context: &mut Self::Context);
+    /// The peer will send nothing more.
+    fn receive_eof(&mut self, now: u64, context: &mut Self::Context);
+    /// The connection broke.
+    fn lost(&mut self, context: &mut Self::Context);
+    /// Does what is due.
+    fn handle_timeout(&mut self, now: u64, context: &mut Self::Context);
+    /// Lends it the buffer for what it will send.
+    fn borrow(&mut self, spare: &mut Spare);
+    /// Takes the buffer back, unless something waits in it.
+    fn give_back(&mut self, spare: &mut Spare);
+    /// Bytes for the peer.
+    fn data_to_send(&self) -> &[u8];
+    /// So many of them were taken.
+    fn sent(&mut self, size: usize, now: u64, context: &mut Self::Context);
+    /// Whether bytes of the peer are to be read.
+    fn wants_data(&self) -> bool;
+    /// Whether the sending side is to be shut now.
+    fn wants_shutdown(&mut self) -> bool;
+    /// Whether somebody else is to have the socket.
+    fn is_handed_over(&self) -> bool;
+    /// Whether the socket can go.
+    fn is_over(&self) -> bool;
+    /// Whether the socket is to be reset when it goes.
+    fn was_cut(&self) -> bool;
+    /// When it wants to be looked at.
+    fn next_deadline(&self) -> Option<u64>;
+}
 
 /// What all connections share.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) options: SessionOptions,
+pub(super) struct Shared<C> {
+    pub(super) context: C,
     /// One buffer for all that is received; connections keep none.
     pub(super) received: Vec<u8>,
-    pub(super) events: Vec<Event>,
+    /// One buffer for all that leaves at once.
     pub(super) spare: Spare,
 }
 
-impl Entry {
-    /// Reads once and answers. Whether there is more to read: more than fits, or the end of what
-    /// has `ended`. The kernel has told of it already, and will not again.
-    pub(super) fn readable(&mut self, shared: &mut Shared, ended: bool, now: u64) -> bool {
-        shared.received.clear();
-        let most = shared.received.capacity();
-        let room = spare_capacity(&mut shared.received);
-        let mut more = false;
-        match net::recv(&self.socket, room, RecvFlags::empty()) {
-            Ok((0, _)) => self.session.receive_eof(&mut shared.events),
-            Ok((size, _)) => {
-                more = ended || size >= most;
-                self.session.receive_data(
-                    &mut shared.received,
-                    now,
-                    &shared.options,
-                    &mut shared.events,
-                );
+impl<T: Talk, N> Entry<T, N> {
+    /// Reads once.
+    pub(super) fn receive(&mut self, shared: &mut Shared<T::Context>, now: u64) {
+        let Shared {
+            context, received, ..
+        } = shared;
+        received.clear();
+        let most = received.capacity();
+        match net::recv(&self.socket, spare_capacity(received), RecvFlags::empty()) {
+            Ok((0, _)) => {
+                self.unread = Unread::Nothing;
+                self.session.receive_eof(now, context);
             }
-            Err(Errno::AGAIN) => {}
-            Err(Errno::INTR) => more = true,
-            Err(_) => self.session.receive_eof(&mut shared.events),
+            Ok((size, _)) => {
+                if self.unread == Unread::Bytes && size < most {
+                    self.unread = Unread::Nothing;
+                }
+                self.session.receive_data(received, now, context);
+            }
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => self.unread = Unread::Nothing,
+            Err(_) => {
+                self.unread = Unread::Nothing;
+                self.session.lost(context);
+            }
         }
-        self.flush(shared, now);
-        more
     }
 
     /// Does what is due.
-    pub(super) fn timeout(&mut self, shared: &mut Shared, now: u64) {
-        let Shared {
-            options, events, ..
-        } = shared;
-        self.session.handle_timeout(now, options, events);
+    pub(super) fn timeout(&mut self, shared: &mut Shared<T::Context>, now: u64) {
+        self.session.handle_timeout(now, &mut shared.context);
         self.flush(shared, now);
     }
 
     /// Sends what the socket takes, and shuts the sending side when that is asked for.
-    pub(super) fn flush(&mut self, shared: &mut Shared, now: u64) {
+    pub(super) fn flush(&mut self, shared: &mut Shared<T::Context>, now: u64) {
+        let context = &mut shared.context;
         while !self.session.data_to_send().is_empty() {
-            match net::send(
-                &self.socket,
-                self.session.data_to_send(),
-                SendFlags::NOSIGNAL,
-            ) {
-                Ok(size) => self.session.sent(size, now, &shared.options),
+            let data = self.session.data_to_send();
+            match net::send(&self.socket, data, SendFlags::NOSIGNAL) {
+                Ok(size) => self.session.sent(size, now, context),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
-                    self.session.sent(0, now, &shared.options);
+                    self.session.sent(0, now, context);
                     break;
                 }
                 Err(_) => {
-                    self.session.receive_eof(&mut shared.events);
+                    self.session.lost(context);
                     break;
                 }
             }

@@ -21,16 +21,15 @@
 mod budget;
 pub mod ending;
 pub mod options;
-mod outbox;
 mod receiving;
 
 use budget::Budget;
 pub use ending::{Ending, Kind};
 pub use options::{SessionKind, SessionOptions};
-use outbox::Outbox;
-pub use outbox::Spare;
 
 use crate::haptic::codec::{Frame, FrameDecoder};
+use crate::outbox::Outbox;
+pub use crate::outbox::Spare;
 use crate::ws::connection::Connection;
 use crate::ws::frame::{self, Opcode};
 use crate::ws::handshake::{self, Request};

@@ -17,5 +17,8 @@ limit_headers    RateLimit and RateLimit-Policy
 openapi          the document, made of operations
 unshown          a repr for shapes that may hold a secret
 web              the application whose every error is answered
+resources        what every listener does with a request: which operation, who asks
 mount            operations on Quart-Trio
+hot              hot operations on the reactor, in batches
+lanes            their calls: gathered, bounded, shed by priority
 """

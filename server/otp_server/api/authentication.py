@@ -13,6 +13,8 @@ from otp_server.api.problem import CHALLENGE
 from otp_server.errors import ErrorKind
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from otp_server.api.operation import Request
     from otp_server.domain.client import Scope
 
@@ -42,22 +44,25 @@ class TokenChecker(Protocol):
 
 def bearer_token(request: Request) -> str:
     """The token of ``Authorization: Bearer``; ApiError ``unauthorized`` when there is none."""
-    token = _bearer(request)
+    token = _bearer(request.headers)
     if not token:
         raise ApiError(ErrorKind.UNAUTHORIZED)
     return token
 
 
-def _bearer(request: Request) -> str:
+def _bearer(headers: Mapping[str, str]) -> str:
     """The token, or empty; other schemes, such as a gateway's Basic, are not ours to judge."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    scheme, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def caller_of(request: Request, scope: Scope, tokens: TokenChecker) -> Caller:
-    """The caller; ApiError ``unauthorized`` or, when the token lacks the scope, ``forbidden``."""
-    given = request.headers.get("bsauth", "").strip()
-    carried = _bearer(request)
+def caller_of(headers: Mapping[str, str], scope: Scope, tokens: TokenChecker) -> Caller:
+    """The caller, by headers as a Request has them.
+
+    ApiError is ``unauthorized`` or, when the token lacks the scope, ``forbidden``.
+    """
+    given = headers.get("bsauth", "").strip()
+    carried = _bearer(headers)
     if given and carried and carried != given:
         raise ApiError(ErrorKind.UNAUTHORIZED, "bsauth and Authorization carry different tokens.")
     if not (given or carried):

@@ -8,16 +8,21 @@ HEAD is answered as GET, unless an operation says no; OPTIONS never reaches one 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
 
+from msgspec.structs import replace
 from quart import request
 
-from otp_server.api.authentication import caller_of
-from otp_server.api.operation import ApiError, Request
-from otp_server.api.web import address_of_request, to_quart
-from otp_server.errors import ErrorKind
+from otp_server.api.operation import Request
+from otp_server.api.resources import (
+    Resource,
+    address_of,
+    by_path,
+    check_tokens,
+    find_caller,
+    read_query,
+)
+from otp_server.api.web import to_quart
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -28,20 +33,7 @@ if TYPE_CHECKING:
     from otp_server.api.operation import Operation
     from otp_server.api.web import HttpApp
 
-QUERY_PARAMETERS_MAX = 256
 _NAME = re.compile(r"\{([a-z_]+)\}")
-
-
-def by_path(operations: Sequence[Operation[Any, Any]]) -> dict[str, dict[str, Operation[Any, Any]]]:
-    """The operations by path and method; ValueError when two share both."""
-    found: dict[str, dict[str, Operation[Any, Any]]] = {}
-    for operation in operations:
-        for path in operation.paths:
-            methods = found.setdefault(path, {})
-            if operation.method in methods:
-                raise ValueError(f"two operations for {operation.method} {path}")
-            methods[operation.method] = operation
-    return found
 
 
 def mount(
@@ -52,36 +44,29 @@ def mount(
     Errors of a literal path are said in its operation's style. The first segments of paths become
     the face's: all other errors under them are said in the style of the first operation there.
     """
+    check_tokens(operations, tokens)
     for path, methods in by_path(operations).items():
-        for operation in methods.values():
-            if operation.scope is not None and tokens is None:
-                raise ValueError(f"{operation.name} has a scope, and nobody checks tokens")
-        style = next(iter(methods.values())).error_style
-        app.styles.setdefault(path.split("/", 2)[1], style)
-        app.styles[path] = style
+        resource = Resource(methods)
+        app.styles.setdefault(path.split("/", 2)[1], resource.error_style)
+        app.styles[path] = resource.error_style
         rule = app.url_rule_class(
             _NAME.sub(r"<\1>", path), endpoint=path, methods=None, merge_slashes=False
         )
         rule.provide_automatic_options = False
         app.url_map.add(rule)
-        app.view_functions[path] = _view(app, methods, tokens)
+        app.view_functions[path] = _view(app, resource, tokens)
 
 
 def _view(
-    app: HttpApp, methods: Mapping[str, Operation[Any, Any]], tokens: TokenChecker | None
+    app: HttpApp, resource: Resource, tokens: TokenChecker | None
 ) -> Callable[..., Awaitable[QuartResponse]]:
-    served = dict(methods)
-    if "GET" in served and served["GET"].head:
-        served["HEAD"] = served["GET"]
-    allow = [("Allow", ", ".join(sorted(served)))]
-
     async def answer(**path: str) -> QuartResponse:
-        operation = served.get(request.method)
-        if operation is None:
-            raise ApiError(ErrorKind.METHOD_NOT_ALLOWED, headers=allow)
+        operation = resource.operation(request.method)
+        app.may_call(operation)
         asked = await _request_of(app, path)
-        if operation.scope is not None and tokens is not None:
-            asked = replace(asked, caller=caller_of(asked, operation.scope, tokens))
+        caller = find_caller(operation, asked.headers, tokens)
+        if caller is not None:
+            asked = replace(asked, caller=caller)
         return to_quart(await operation.answer_to(asked))
 
     return answer
@@ -96,22 +81,8 @@ async def _request_of(app: HttpApp, path: Mapping[str, str]) -> Request:
     return Request(
         method=request.method,
         path=path,
-        query=_query(request.query_string),
+        query=read_query(request.query_string.decode("latin-1")),
         headers=headers,
         body=body,
-        address=address_of_request(app.options),
+        address=address_of(request.remote_addr or "", headers, app.options.trusted_proxies),
     )
-
-
-def _query(text: bytes) -> list[tuple[str, str]]:
-    if not text:
-        return []
-    try:
-        return parse_qsl(
-            text.decode("ascii"),
-            keep_blank_values=True,
-            errors="strict",
-            max_num_fields=QUERY_PARAMETERS_MAX,
-        )
-    except ValueError:
-        raise ApiError(ErrorKind.MALFORMED, "The query cannot be read.") from None

@@ -12,8 +12,11 @@ each said once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -28,8 +31,7 @@ O = TypeVar("O")  # noqa: E741 - an outcome
 JSON = "application/json"
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """Who holds the token of a request: an API client, for one tenant."""
 
     client_id: str
@@ -37,8 +39,7 @@ class Caller:
     scopes: frozenset[Scope]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """A whole request. ``caller`` is there when the operation has a scope.
 
     ``headers`` have lower-case names; of repeated ones the values are joined by ``", "``.
@@ -48,16 +49,20 @@ class Request:
 
     method: str
     path: Mapping[str, str]
-    query: Sequence[tuple[str, str]] = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
+    query: Sequence[tuple[str, str]]
+    headers: Mapping[str, str]
+    body: bytes
     address: str
     caller: Caller | None = None
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.path!r} of {self.address} by {self.caller!r}>"
 
     @property
     def media_type(self) -> str:
         """The body's media type in lower case, without parameters; empty: none was named."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        named = self.headers.get("content-type", "")
+        return named if named == JSON else named.partition(";")[0].strip().lower()
 
     @property
     def asker(self) -> Caller:
@@ -67,8 +72,7 @@ class Request:
         return self.caller
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """A whole answer. The listener adds what all answers say, such as ``Cache-Control``."""
 
     body: bytes
@@ -81,11 +85,11 @@ class Response:
         if not lists:
             return self
         more = dict(lists)
-        headers = [
-            (name, f"{value}, {more.pop(name)}" if name in more else value)
-            for name, value in self.headers
-        ]
-        return replace(self, headers=(*headers, *more.items()))
+        headers: list[tuple[str, str]] = []
+        for name, value in self.headers:
+            item = more.pop(name, None)
+            headers.append((name, value if item is None else f"{value}, {item}"))
+        return Response(self.body, self.status, self.content_type, (*headers, *more.items()))
 
 
 class ApiError(Exception):
@@ -152,6 +156,19 @@ class AnswerHeader:
     description: str
 
 
+class Priority(IntEnum):
+    """Whose calls are refused last when the store falls behind; the most important comes first.
+
+    ``JUDGE``: what somebody types in is judged. ``SHOW``: a device gets a code to show. ``START``:
+    something is begun, and can be begun again. ``FORESEE``: nothing is done, something is told.
+    """
+
+    JUDGE = 0
+    SHOW = 1
+    START = 2
+    FORESEE = 3
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation(Generic[C, O]):
     """One operation of a face.
@@ -159,9 +176,12 @@ class Operation(Generic[C, O]):
     ``paths`` may hold ``{name}`` segments; the first is the documented one, the others are other
     spellings of it. ``scope`` None asks for no token of an API client. An outcome may be an
     ApiError: then it is answered as one, and the batch's other items are not touched. ``hot``
-    operations may be mounted on the reactor too. ``admit`` is asked first, before the request is
-    read any further; the list headers it gives go with the good answer. ``head``: whether HEAD is
-    answered as a GET of this operation.
+    operations may be mounted on the reactor too, which calls them with whole batches: a call must
+    wait for nothing but the store then. One that waits for a delivery or a hash says in ``alone``
+    how many of its calls may be in flight; each of its requests is a call of its own then.
+    ``priority`` None is never refused for the sake of others; a hot one has a priority. ``admit``
+    is asked first, before the request is read any further; the list headers it gives go with the
+    good answer. ``head``: whether HEAD is answered as a GET of this operation.
 
     For the document: ``body`` and ``answer`` are structs, ``body_media_type`` says how the body is
     written, ``status`` is the good answer's and ``other_answers`` the shapes of statuses that are
@@ -180,6 +200,8 @@ class Operation(Generic[C, O]):
     scope: Scope | None = None
     admit: Callable[[Request], Sequence[tuple[str, str]]] | None = None
     hot: bool = False
+    alone: int = 0
+    priority: Priority | None = None
     head: bool = True
     tag: str = ""
     description: str = ""
@@ -200,8 +222,17 @@ class Operation(Generic[C, O]):
 
     async def answer_to(self, request: Request) -> Response:
         """Admit, decode, call with a batch of one, render; ApiError when any refuses."""
+        command, lists = self.begin(request)
+        [outcome] = await self.call([command])
+        return self.end(outcome, lists)
+
+    def begin(self, request: Request) -> tuple[C, Sequence[tuple[str, str]]]:
+        """Admit and decode: what to call with, and the list headers of the good answer."""
         lists = () if self.admit is None else self.admit(request)
-        [outcome] = await self.call([self.decode(request)])
+        return self.decode(request), lists
+
+    def end(self, outcome: O | ApiError, lists: Sequence[tuple[str, str]]) -> Response:
+        """Render what the call gave; ApiError when it refuses."""
         if isinstance(outcome, ApiError):
             raise outcome
         return self.render(outcome).with_lists(lists)

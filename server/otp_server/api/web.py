@@ -7,10 +7,11 @@ problem (RFC 9457) everywhere else. Every answer says ``Cache-Control: no-store`
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
+import trio
 from quart import Response as QuartResponse
 from quart import request
 from quart_trio import QuartTrio
@@ -18,16 +19,22 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from otp_server.api.operation import JSON, ApiError
 from otp_server.api.problem import PROBLEMS
-from otp_server.domain.address import client_address
+from otp_server.api.resources import store_away, too_large
 from otp_server.errors import ErrorKind, StoreUnavailable
 from otp_server.telemetry import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
+    from hypercorn.typing import (
+        ASGIReceiveCallable,
+        ASGISendCallable,
+        ASGISendEvent,
+        HTTPScope,
+        Scope,
+    )
 
-    from otp_server.api.operation import ErrorStyle, Response
+    from otp_server.api.operation import ErrorStyle, Operation, Response
     from otp_server.domain.address import Network
     from otp_server.telemetry import Metrics
 
@@ -50,16 +57,22 @@ class WebOptions:
     trusted_proxies: Sequence[Network]
 
 
+def _always(_operation: object) -> None:
+    """Nothing is shed."""
+
+
 class HttpApp(QuartTrio):
     """An application that knows in which style each of its paths says an error.
 
-    ``styles`` is by path and, for those that have none, by the first segment.
+    ``styles`` is by path and, for those that have none, by the first segment. ``may_call`` is asked
+    before an operation is called, and raises the ApiError that sheds the call.
     """
 
     def __init__(self, name: str, options: WebOptions, metrics: Metrics) -> None:
         super().__init__(name, static_folder=None)
         self.options = options
         self.styles: dict[str, ErrorStyle] = {}
+        self.may_call: Callable[[Operation[Any, Any]], None] = _always
         self.config["MAX_CONTENT_LENGTH"] = options.body_bytes_max
         self.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
         self._metrics = metrics
@@ -75,6 +88,10 @@ class HttpApp(QuartTrio):
         self._metrics.crashes.labels(where="http").inc()
         log.error("request failed", exc_info=error)
         return self.refuse(ApiError(ErrorKind.INTERNAL), path)
+
+    def note_seconds(self, seconds: float) -> None:
+        """How long a request took, from its head to the end of its answer."""
+        self._metrics.http_seconds.observe((seconds,))
 
     def finish(self, response: QuartResponse) -> QuartResponse:
         """What every answer says, and its count."""
@@ -95,12 +112,6 @@ def to_quart(response: Response) -> QuartResponse:
 def json_response(value: object, status: int = 200) -> QuartResponse:
     """``value`` as JSON."""
     return QuartResponse(msgspec.json.encode(value), status, content_type=JSON)
-
-
-def address_of_request(options: WebOptions) -> str:
-    """The client's address, proxies considered (``domain.address``)."""
-    forwarded = request.headers.getlist("X-Forwarded-For")
-    return client_address(request.remote_addr or "", forwarded, options.trusted_proxies)
 
 
 def _never() -> bool:
@@ -139,13 +150,11 @@ def make_app(
 
     @app.errorhandler(StoreUnavailable)
     async def on_store(error: StoreUnavailable) -> QuartResponse:
-        log.warning("request refused", why=str(error))
-        return app.refuse(ApiError(ErrorKind.UNAVAILABLE), request.path)
+        return app.refuse(store_away(error), request.path)
 
     @app.errorhandler(RequestEntityTooLarge)
     async def on_large(_error: RequestEntityTooLarge) -> QuartResponse:
-        told = f"Send at most {options.body_bytes_max} bytes of body."
-        return app.refuse(ApiError(ErrorKind.TOO_LARGE, told), request.path)
+        return app.refuse(too_large(options.body_bytes_max), request.path)
 
     @app.errorhandler(HTTPException)
     async def on_http(error: HTTPException) -> QuartResponse:
@@ -174,6 +183,15 @@ class _Outermost:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
+        since = trio.current_time()
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            self._app.note_seconds(trio.current_time() - since)
+
+    async def _answer(
+        self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
         begun = False
 
         async def watched(event: ASGISendEvent) -> None:

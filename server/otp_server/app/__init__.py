@@ -14,6 +14,7 @@ starting and stopping is in ``server`` and nowhere else:
     rest        the rest face: services, operations
     svc         the svc face: accounts, sessions, codes, web sockets, the page
     operations  every HTTP operation on one application
+    http        those on the listener of the apps: hot ones on the reactor
     collecting  how the collector behaves meanwhile
     face        the device face and its HTTP side
     listeners   the bound sockets, TLS, and how many connections they may carry

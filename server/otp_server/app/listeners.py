@@ -14,7 +14,7 @@ from otp_server.domain.address import parse_networks
 from otp_server.telemetry import get_logger
 from otp_server.transport.guard import GuardLimits
 from otp_server.transport.http import HttpLimits
-from otp_server.transport.options import LinkOptions
+from otp_server.transport.options import SEND_BUFFER_BYTES, LinkOptions
 from otp_server.transport.sockets import (
     TlsFiles,
     client_sockets_possible,
@@ -46,26 +46,29 @@ class Listeners:
     """The bound sockets of the three listeners."""
 
     device: socket.socket | ReactorListener
-    http: socket.socket
+    http: socket.socket | ReactorListener
     ops: socket.socket
 
     @classmethod
     def open(cls, config: Config) -> Listeners:
         """Bind all three, or none: ConfigError names the one that cannot be."""
         with ExitStack() as opened:
-            device = _open_device(config)
+            device = _open_as(config.device.transport, config.device.listen, SEND_BUFFER_BYTES)
             opened.callback(device.close)
-            http = _open(config.http.listen)
+            http = _open_as(config.http.transport, config.http.listen)
             opened.callback(http.close)
             ops = _open(config.ops.listen)
             opened.pop_all()
         return cls(device, http, ops)
 
 
-def _open_device(config: Config) -> socket.socket | ReactorListener:
-    endpoint = config.device.listen
-    if config.device.transport == "native":
-        return open_reactor_listener(endpoint.host, endpoint.port)
+def _open_as(
+    transport: str, endpoint: Endpoint, send_buffer_bytes: int | None = None
+) -> socket.socket | ReactorListener:
+    if transport == "native":
+        return open_reactor_listener(
+            endpoint.host, endpoint.port, send_buffer_bytes=send_buffer_bytes
+        )
     return _open(endpoint)
 
 
@@ -104,25 +107,32 @@ def tls_files(files: tuple[Path, Path] | None) -> TlsFiles | None:
     return None if files is None else TlsFiles(str(files[0]), str(files[1]))
 
 
-def http_limits(descriptors: int, web: WebOptions) -> HttpLimits:
-    """A quarter of the connections for one address: it takes several to shut the others out."""
-    connections = http_connections_possible(descriptors)
+def http_limits(config: Config, descriptors: int, web: WebOptions) -> HttpLimits:
+    """A quarter of the connections for one address: it takes several to shut the others out.
+
+    The native transport holds so many, and Hypercorn behind it as many again.
+    """
+    holders = _http_holders(config)
+    connections = http_connections_possible(descriptors, holders) // holders
     per_address = max(_ADDRESS_CONNECTIONS_MIN, connections // 4)
     return HttpLimits(connections, per_address, web.trusted_proxies)
 
 
+def _http_holders(config: Config) -> int:
+    return 2 if config.http.transport == "native" else 1
+
+
 def _link_options(config: Config, descriptors: int) -> LinkOptions:
     device = config.device
-    client_sockets = client_sockets_possible(descriptors, config.svc.sockets_max)
-    possible = connections_possible(
-        descriptors, device.max_connections, client_sockets=client_sockets
-    )
+    apps = http_connections_possible(descriptors, _http_holders(config))
+    web_clients = client_sockets_possible(descriptors, config.svc.sockets_max)
+    possible = connections_possible(descriptors, apps + web_clients, device.max_connections)
     log.info(
         "descriptor limit",
         descriptors=descriptors,
         device_connections=possible,
-        http_connections=http_connections_possible(descriptors),
-        client_sockets=client_sockets,
+        http_connections=apps,
+        client_sockets=web_clients,
     )
     return LinkOptions(
         path=device.path,

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import trio
 
 from otp_server.api.device.face import DeviceFace, FaceServices
+from otp_server.api.lanes import Load
 from otp_server.api.ops import OpsHttp
 from otp_server.api.web import WebOptions, make_app
 from otp_server.app.base import Base
 from otp_server.app.collecting import short_collections
 from otp_server.app.engine import Engine
 from otp_server.app.face import device_http, face_options
+from otp_server.app.http import HttpSide
 from otp_server.app.listeners import Listeners, device_transport, http_limits, tls_files
 from otp_server.app.operations import mount_operations
 from otp_server.app.rest import RestFace
@@ -113,10 +115,12 @@ class Server:
         upkeep = Upkeep(store, services.clock, services.live, metrics, services.guesses_kept_ms)
         await upkeep.sweep()
         await upkeep.count()
+        load = Load()
         face = DeviceFace(
             FaceServices(services.issue, services.devices, services.presence),
             face_options(config),
             metrics,
+            load,
         )
         descriptors = parts.descriptors
         calm_accept_log()
@@ -125,9 +129,8 @@ class Server:
         )
         face.attach(transport)
         web = WebOptions(config.http.max_body_bytes, parse_networks(config.http.trusted_proxies))
-        http_app = make_app("http", web, metrics, draining=self._drain.is_set)
+        http = self._http_side(parts, web, load)
         ops_app = make_app("ops", web, metrics)
-        mount_operations(http_app, device_http(config, services, web, metrics), rest, svc)
         OpsHttp(store, self._drain.is_set, metrics).mount(ops_app)
 
         stop_ops = trio.Event()
@@ -158,13 +161,11 @@ class Server:
                     await serving.start(serve_devices)
                     serving.start_soon(
                         partial(
-                            serve_http,
+                            http.serve,
                             tls=tls_files(config.http.tls),
-                            limits=http_limits(descriptors, web),
+                            limits=http_limits(config, descriptors, web),
                             stop=self._drain.wait,
-                            sockets=svc.sockets,
                         ),
-                        http_app,
                         listeners.http,
                     )
                     announce(f"listening face=device url={device_url}")
@@ -186,6 +187,14 @@ class Server:
             stop_ops.set()
             ops.cancel_scope.deadline = ends_at
         log.info("stopped")
+
+    def _http_side(self, parts: Parts, web: WebOptions, load: Load) -> HttpSide:
+        """All faces on one application."""
+        metrics, rest, svc, draining = parts.base.metrics, parts.rest, parts.svc, self._drain.is_set
+        app = make_app("http", web, metrics, draining=draining)
+        device = device_http(self._config, parts.services, web, metrics)
+        operations = mount_operations(app, device, rest, svc)
+        return HttpSide(app, operations, rest.directory, metrics, draining, svc.sockets, load)
 
 
 async def _drain_devices(face: DeviceFace, transport: DeviceTransport, drain_s: float) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from cyclopts import App, Parameter
+from msgspec import structs
 
 from otp_server.cli.frame import AsJson, ConfigFile, show, with_installation
 from otp_server.errors import OtpServerError
@@ -61,5 +61,5 @@ def audit_export(
 
 
 def _line(line: AuditLine) -> str:
-    fields = {"seq": line.seq, **asdict(line.entry), "hash": line.digest.hex()}
+    fields = {"seq": line.seq, **structs.asdict(line.entry), "hash": line.digest.hex()}
     return msgspec.json.encode(fields).decode()

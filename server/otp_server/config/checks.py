@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 def check_config(config: Config) -> list[Finding]:
     """Everything that is wrong between keys; each finding says which keys it read."""
     return [
+        *_transport("device", config.device, "trio-websocket"),
+        *_transport("http", config.http, "hypercorn"),
         *_device(config),
         *_proxies(config),
         *_listeners(config),
@@ -34,18 +36,23 @@ def check_config(config: Config) -> list[Finding]:
     ]
 
 
+def _transport(section: str, values: DeviceSection | HttpSection, other: str) -> Iterator[Finding]:
+    """What the native transport cannot do; ``other`` can."""
+    path = f"{section}.transport"
+    if values.transport != "native":
+        return
+    if sys.platform != "linux":
+        yield Finding((path,), "the native transport needs Linux", f"use {other}")
+    if values.tls:
+        yield Finding(
+            (path, f"{section}.tls_certificate", f"{section}.tls_key"),
+            "the native transport does not speak TLS",
+            f"use {other}, or put a TLS proxy before it and take the certificate away",
+        )
+
+
 def _device(config: Config) -> Iterator[Finding]:
     device = config.device
-    if device.transport == "native" and sys.platform != "linux":
-        yield Finding(
-            ("device.transport",), "the native transport needs Linux", "use trio-websocket"
-        )
-    if device.transport == "native" and device.tls:
-        yield Finding(
-            ("device.transport", "device.tls_certificate", "device.tls_key"),
-            "the native transport does not speak TLS",
-            "use trio-websocket, or put a TLS proxy before it and take the certificate away",
-        )
     if device.code_length_max < device.code_length:
         yield Finding(
             ("device.code_length_max", "device.code_length"),

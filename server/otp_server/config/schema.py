@@ -209,6 +209,14 @@ class HttpSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     listen: Annotated[
         Endpoint, Meta(description="Where apps connect. Port 0 picks a free one.")
     ] = Endpoint("127.0.0.1", 8700)
+    transport: Annotated[
+        Literal["native", "hypercorn"],
+        Meta(
+            extra={"wanted": "native or hypercorn"},
+            description='What answers the calls that come most often: "native" (Linux, without '
+            'TLS) for very many of them, or "hypercorn", which answers all others in either case.',
+        ),
+    ] = "native" if sys.platform == "linux" else "hypercorn"
     trusted_proxies: Annotated[
         tuple[str, ...],
         Meta(

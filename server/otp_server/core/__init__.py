@@ -1,4 +1,4 @@
-"""The door to the Rust core (``otp_core_rs/``): frames, passcodes, windows, devices' sockets.
+"""The door to the Rust core (``otp_core_rs/``): frames, passcodes, windows, sockets.
 
 Everything here is deterministic and has no clock: time is an argument, in integer milliseconds.
 Only the drawing of passcodes reads the operating system's random source. Nothing above this
@@ -22,12 +22,17 @@ from otp_server.core._native import (
     encode_frame,
     encode_otp_code,
     encode_otp_error,
+    is_plain_json,
     panic_on_purpose,
     verify_digest,
 )
 
 if sys.platform == "linux":
     from otp_server.core._native import (
+        HttpBatch,
+        HttpReactor,
+        HttpReactorOptions,
+        HttpRequest,
         Reactor,
         ReactorBatch,
         ReactorListener,
@@ -38,6 +43,10 @@ __all__ = [
     "Frame",
     "FrameDecoder",
     "FrameFault",
+    "HttpBatch",
+    "HttpReactor",
+    "HttpReactorOptions",
+    "HttpRequest",
     "Keyring",
     "Passcode",
     "PresenceTable",
@@ -53,6 +62,7 @@ __all__ = [
     "encode_frame",
     "encode_otp_code",
     "encode_otp_error",
+    "is_plain_json",
     "panic_on_purpose",
     "verify_digest",
 ]

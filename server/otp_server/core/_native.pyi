@@ -8,6 +8,10 @@ __all__ = [
     "Frame",
     "FrameDecoder",
     "FrameFault",
+    "HttpBatch",
+    "HttpReactor",
+    "HttpReactorOptions",
+    "HttpRequest",
     "Keyring",
     "Passcode",
     "PresenceTable",
@@ -23,6 +27,7 @@ __all__ = [
     "encode_frame",
     "encode_otp_code",
     "encode_otp_error",
+    "is_plain_json",
     "panic_on_purpose",
     "verify_digest",
 ]
@@ -202,6 +207,15 @@ class SlidingWindows:
 
     def __len__(self) -> int: ...
 
+# --- JSON ----------------------------------------------------------------------------------------
+
+def is_plain_json(text: bytes, depth_max: int) -> bool:
+    """Whether a text is JSON in UTF-8 without anything that readers judge differently.
+
+    It then has no name twice in one object and no escapes in names, is nested ``depth_max`` deep
+    at most, and its numbers are integers of at most 18 digits. False says nothing: it may be JSON.
+    """
+
 # --- who is connected ----------------------------------------------------------------------------
 
 @final
@@ -374,6 +388,160 @@ class Reactor:
 
     def abandon(self) -> list[int]:
         """Drop every connection without a word; those that were in a batch and not closed."""
+
+    def stop_accepting(self) -> None:
+        """Close the listener; connections stay. Idempotent."""
+
+# --- HTTP connections (Linux) --------------------------------------------------------------------
+
+@final
+class HttpReactorOptions:
+    """Which requests are answered here, what a connection may cost and how long it may wait.
+
+    ``routes`` are ``(method, path)`` with paths as ``/a/{b}/c``. A literal segment goes before a
+    ``{name}``, whatever the method is; without a method (None) a path is never answered here. GET
+    takes HEAD too. A path that is percent-encoded matches nothing. At most 1024.
+
+    ``connections_max`` bounds all, ``per_address_max`` those of one address (IPv6: one /64) in no
+    ``trusted`` network. ``head_bytes_max`` (64 to 65535) is of a request's head with its empty
+    line, and of a trailer; ``body_bytes_max`` of a decoded body.
+
+    ``head_ms``: from a request's first byte to the end of its head, and from a connection's begin
+    to its first head. ``request_ms``: from there to the answer. ``idle_ms``: between two requests.
+    ``write_ms``: for the peer to take an answer. ``close_ms``: from the last answer to the
+    connection's end. Whoever misses one is closed without a word.
+
+    ValueError when something is not so.
+    """
+
+    def __new__(
+        cls,
+        *,
+        routes: Sequence[tuple[str | None, str]],
+        connections_max: int,
+        per_address_max: int,
+        trusted: Sequence[str],
+        head_bytes_max: int,
+        body_bytes_max: int,
+        head_ms: int,
+        request_ms: int,
+        idle_ms: int,
+        write_ms: int,
+        close_ms: int,
+    ) -> HttpReactorOptions: ...
+
+@final
+class HttpRequest:
+    """A whole request for one of the routes, well framed. Its repr shows no more than numbers."""
+
+    @property
+    def connection(self) -> int: ...
+    @property
+    def route(self) -> int:
+        """The place of its route in ``routes``."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """What the path has in the places of the route's names, in order; never empty strings."""
+
+    @property
+    def query(self) -> str:
+        """As it came, behind the question mark; empty: there is none."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """By lower-case names; the values of repeated ones joined by ``", "``. A new dict."""
+
+    @property
+    def body(self) -> bytes | None:
+        """Decoded. None: larger than ``body_bytes_max``; answer so, the connection then ends."""
+
+    @property
+    def peer(self) -> str:
+        """The address the connection came from."""
+
+@final
+class HttpBatch:
+    """What happened since the poll before."""
+
+    @property
+    def requests(self) -> list[HttpRequest]:
+        """To be answered by ``send_many``. At most one of each connection waits for its answer."""
+
+    @property
+    def refused(self) -> int:
+        """Connections that were closed at once, for there are as many as may be."""
+
+    @property
+    def panics(self) -> int:
+        """Connections lost to a bug of the core."""
+
+    @property
+    def starved(self) -> int | None:
+        """The system's error number, where accepting pauses because something has run out."""
+
+    @property
+    def more(self) -> bool:
+        """Whether work was left for the next poll."""
+
+@final
+class HttpReactor:
+    """All HTTP/1.1 connections of one listener in one epoll set; see ``Reactor`` for the driving.
+
+    A connection's first request for anything else than the routes (an upgrade and HTTP/2 too) hands
+    it over, once all before it were answered. What is malformed, badly framed or in absolute form
+    is refused and ends the connection. While an answer is owed, nothing is read: the requests
+    behind it wait in the socket.
+    """
+
+    def __new__(cls, listener: ReactorListener, options: HttpReactorOptions) -> HttpReactor:
+        """Takes the listener over; RuntimeError when it is closed. Raises OSError."""
+
+    @property
+    def connections(self) -> int:
+        """Open sockets, without those handed over."""
+
+    @property
+    def has_more(self) -> bool:
+        """Whether to poll at once, or to take handovers, whatever the descriptor says."""
+
+    def fileno(self) -> int: ...
+    def next_deadline(self) -> int | None: ...
+    def poll(self, now_ms: int, time_us: int, unix_s: int) -> HttpBatch:
+        """Read, decode, refuse, fire deadlines; at most about ``time_us``.
+
+        ``unix_s`` is the time of the answers' Date. The GIL is released. Raises OSError when the
+        epoll set cannot be read.
+        """
+
+    def send_many(
+        self,
+        answers: Sequence[tuple[HttpRequest, int, str, Sequence[tuple[str, str]], bytes]],
+        now_ms: int,
+        unix_s: int,
+    ) -> int:
+        """``(request, status, content type, headers, body)``, in any order, each once.
+
+        Sent at once where the sockets take them. Date, Content-Length, ``Cache-Control: no-store``
+        and ``X-Content-Type-Options: nosniff`` are added, and in ``headers`` left out;
+        ``Connection: close`` there makes it the connection's last. To HEAD no body is sent. An
+        answer to a connection that is gone is passed over in silence.
+
+        Returns how many could not be said in HTTP (a line end in a header, a header of the framing,
+        a status outside 200..599, a body with 204 or 304); their peers were told 500.
+        """
+
+    def take_handovers(self) -> list[tuple[int, bytes, str]]:
+        """``(descriptor, bytes read, peer)`` of connections handed over since the last call.
+
+        They are the caller's: it closes the descriptors, which are non-blocking. The bytes begin
+        with the first byte of a request; what follows them is still in the socket.
+        """
+
+    def drain(self) -> None:
+        """End every connection after the request it has begun, in steps, one a poll."""
 
     def stop_accepting(self) -> None:
         """Close the listener; connections stay. Idempotent."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,6 +19,7 @@ from otp_server.services.ports.delivery import NotSent, SendProblem, Sent
 from otp_server.telemetry import get_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from otp_server.services.ports.delivery import Message, SendOutcome
@@ -30,18 +32,28 @@ _RETRY_MS = 1000
 log = get_logger(__name__)
 
 
-def append_line(path: Path, line: bytes) -> None:
-    """Append ``line``, which ends in a newline, or nothing of it: OSError."""
+def append_lines(path: Path, lines: Sequence[bytes]) -> int:
+    """Append ``lines``, which end in a newline each, or as many as there is room for: how many.
+
+    OSError: none of them is in the file.
+    """
     file = os.open(path, _FLAGS, _MODE)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         os.fchmod(file, _MODE)
         size = _whole_lines_end(file)
         os.ftruncate(file, size)
-        written = os.write(file, line)
-        if written != len(line):
-            os.ftruncate(file, size)
+        written = os.write(file, b"".join(lines))
+        count = kept = 0
+        while count < len(lines) and kept + len(lines[count]) <= written:
+            kept += len(lines[count])
+            count += 1
+        if kept != written:
+            with suppress(OSError):  # then who writes next takes the torn line away
+                os.ftruncate(file, size + kept)
+        if lines and not count:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return count
     finally:
         os.close(file)
 
@@ -62,34 +74,45 @@ class OutboxFileSender:
     """Writes what it is given into ``path``; fit for any channel."""
 
     name = "outbox"
-    concurrency = 4
+    concurrency = 128
     deadline_s = 10.0
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._limiter = trio.CapacityLimiter(self.concurrency)
+        self._limiter = trio.CapacityLimiter(1)  # who waits would wait for the file's lock
 
     async def send(self, message: Message) -> SendOutcome:
         """Append it. Raises nothing; a message whose writing was cancelled is in the file."""
-        line = msgspec.json.encode(
-            {
-                "channel": message.channel.value,
-                "to": message.to,
-                "subject": message.subject,
-                "text": message.text,
-                "process": message.process,
-            }
-        )
+        [outcome] = await self.send_many([message])
+        return outcome
+
+    async def send_many(self, messages: Sequence[Message]) -> Sequence[SendOutcome]:
+        """Append them at once, as ``send`` each."""
+        lines = [_line(message) for message in messages]
+        count = 0
         try:
-            await trio.to_thread.run_sync(
-                append_line, self._path, line + b"\n", limiter=self._limiter
+            count = await trio.to_thread.run_sync(
+                append_lines, self._path, lines, limiter=self._limiter
             )
         except OSError as error:
             log.warning(
                 "the outbox file cannot be written", path=str(self._path), why=error.strerror
             )
-            return NotSent(SendProblem.UNREACHABLE, _RETRY_MS)
-        return Sent()
+        left = NotSent(SendProblem.UNREACHABLE, _RETRY_MS)
+        return [Sent()] * count + [left] * (len(lines) - count)
 
     async def aclose(self) -> None:
         """Nothing is kept open."""
+
+
+def _line(message: Message) -> bytes:
+    line = msgspec.json.encode(
+        {
+            "channel": message.channel.value,
+            "to": message.to,
+            "subject": message.subject,
+            "text": message.text,
+            "process": message.process,
+        }
+    )
+    return line + b"\n"

@@ -6,6 +6,8 @@ code_entry   a code as a person types it
 policy       how long a code must be, given how many are alive
 outcome      what a service answers: values, one per item of a batch
 contact      phone numbers and e-mail addresses in their one normal form
+plain_email  the addresses that most people have, read quickly
+phone_kind   what kind of line a phone number is of
 template     the words of messages
 sms_length   how many messages an SMS text takes
 settings_rules  what a tenant may configure

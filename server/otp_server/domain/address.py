@@ -8,6 +8,7 @@ walk (requirement 42).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _HOPS_MAX = 32  # a longer chain is not believed past its end
 _IPV6_PREFIX = 64
+_PEERS_MAX = 1024
 
 
 def parse_networks(texts: Sequence[str]) -> list[Network]:
@@ -42,6 +44,19 @@ def _parse_host(text: str) -> IPv4Address | IPv6Address | None:
     return address
 
 
+@lru_cache(maxsize=_PEERS_MAX)
+def _parse_peer(text: str) -> IPv4Address | IPv6Address | None:
+    """The same of an address that a socket tells: bounded, and often the one before."""
+    return _parse_host(text)
+
+
+@lru_cache(maxsize=_PEERS_MAX)
+def _shown_peer(text: str) -> str:
+    """A socket's address in its normal form; what is no address as it is."""
+    parsed = _parse_peer(text)
+    return text if parsed is None else str(parsed)
+
+
 def _trusted(address: IPv4Address | IPv6Address, trusted: Sequence[Network]) -> bool:
     return any(address.version == network.version and address in network for network in trusted)
 
@@ -63,7 +78,9 @@ def client_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Ne
     Returns:
         The normalised address; ``peer`` itself when it is no IP address.
     """
-    here = _parse_host(peer)
+    if not forwarded_for:
+        return _shown_peer(peer)
+    here = _parse_peer(peer)
     if here is None:
         return peer
     hops = [hop for line in forwarded_for for hop in line.split(",")]
@@ -77,6 +94,7 @@ def client_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Ne
     return str(here)
 
 
+@lru_cache(maxsize=_PEERS_MAX)
 def address_key(address: str) -> str:
     """The limiter key of an address: IPv4 whole, IPv6 by its /64."""
     parsed = _parse_host(address)

@@ -8,6 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 GENESIS = bytes(32)
 """The hash before the first entry."""
@@ -21,8 +27,7 @@ class Actor:
     address: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
+class AuditEntry(msgspec.Struct, frozen=True):
     """One line, such as ``client:abc`` ``attempt`` of ``<uuid>``: ``wrong``."""
 
     at_ms: int
@@ -36,15 +41,30 @@ class AuditEntry:
 
 def chained(previous: bytes, entry: AuditEntry) -> bytes:
     """The 32-byte hash of ``entry`` after the entry with the hash ``previous``."""
-    texts = (
-        str(entry.at_ms),
-        entry.tenant,
-        entry.actor,
-        entry.address,
-        entry.action,
-        entry.subject,
-        entry.outcome,
-    )  # dataclasses.astuple would copy each and cost more than all the rest
-    fields = [text.encode() for text in texts]
-    prefixed = (len(field).to_bytes(4) + field for field in fields)
-    return hashlib.sha256(previous + b"".join(prefixed)).digest()
+    [digest] = chain(previous, [entry])
+    return digest
+
+
+def chain(previous: bytes, entries: Iterable[AuditEntry]) -> list[bytes]:
+    """The hashes of entries that follow each other; those of a batch mostly have the same words."""
+    known: dict[str, bytes] = {}
+    digests: list[bytes] = []
+    for entry in entries:
+        parts = [previous]
+        for text in (
+            str(entry.at_ms),
+            entry.tenant,
+            entry.actor,
+            entry.address,
+            entry.action,
+            entry.subject,
+            entry.outcome,
+        ):  # dataclasses.astuple would copy each and cost more than all the rest
+            prefixed = known.get(text)
+            if prefixed is None:
+                field = text.encode()
+                prefixed = known[text] = len(field).to_bytes(4) + field
+            parts.append(prefixed)
+        previous = hashlib.sha256(b"".join(parts)).digest()
+        digests.append(previous)
+    return digests

@@ -47,6 +47,8 @@ def _kept(text: str, length_max: int) -> str | None:
     """
     if len(text) > CHARACTERS_PER_SYMBOL_MAX * length_max:
         return None
+    if text.isascii() and text.isalnum():  # as most people type it
+        return text.upper()
     return "".join(
         str(unicodedata.decimal(c)) if c.isdecimal() else c.upper() if c.isascii() else c
         for c in unicodedata.normalize("NFKC", text)

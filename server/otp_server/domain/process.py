@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+import msgspec
+
 if TYPE_CHECKING:
     from otp_server.domain.challenge_type import Channel, Plan
 
@@ -70,8 +72,7 @@ class Entity:
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class SealedContact:
+class SealedContact(msgspec.Struct, frozen=True):
     """A contact as stored: encrypted, and the keyed index it is found and counted by."""
 
     index: bytes
@@ -94,8 +95,7 @@ class Delivery:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(msgspec.Struct, frozen=True):
     """A process as a store remembers it. ``route`` is a position in the plan's routes."""
 
     id: int

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import secrets
-from uuid import UUID
 
 _BYTES = 16
 _FORM = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", re.ASCII)
@@ -20,9 +19,10 @@ def new_uuid() -> bytes:
 
 def format_uuid(uuid: bytes) -> str:
     """As it is told: 8-4-4-4-12, lower case."""
-    return str(UUID(bytes=uuid))
+    text = uuid.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def parse_uuid(text: str) -> bytes | None:
     """The 16 bytes; None for every spelling but 8-4-4-4-12 in hexadecimal of either case."""
-    return UUID(text).bytes if _FORM.fullmatch(text) else None
+    return bytes.fromhex(text.replace("-", "")) if _FORM.fullmatch(text) else None

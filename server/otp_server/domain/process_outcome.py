@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from otp_server.domain.outcome import Refused
 
 if TYPE_CHECKING:
@@ -20,8 +22,7 @@ if TYPE_CHECKING:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(msgspec.Struct, frozen=True, gc=False):
     """One window of one limit, as a caller may know it: a ``RateLimit`` field's item.
 
     ``policy`` is a word such as ``contact-60``, of a bounded set, and holds no contact (39).
@@ -48,8 +49,7 @@ class ProcessRefused(Refused):
     quotas: tuple[Quota, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class HandshakeAnswer:
+class HandshakeAnswer(msgspec.Struct, frozen=True):
     """What an init would do now; nothing was made."""
 
     type: str
@@ -58,8 +58,7 @@ class HandshakeAnswer:
     quotas: tuple[Quota, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class StartAnswer:
+class StartAnswer(msgspec.Struct, frozen=True):
     """The process ``uuid`` exists and its code is on its way over ``channel``.
 
     ``replayed``: an earlier call with the same Idempotency-Key had started it.
@@ -71,16 +70,14 @@ class StartAnswer:
     quotas: tuple[Quota, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """The one acceptance of a process. ``replayed``: an earlier call with the same key had it."""
 
     replayed: bool = False
     quotas: tuple[Quota, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Wrong:
+class Wrong(msgspec.Struct, frozen=True):
     """A counted wrong code."""
 
     replayed: bool = False

@@ -22,6 +22,7 @@ import html
 import re
 import unicodedata
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from otp_server.domain.challenge_type import Channel
@@ -47,6 +48,8 @@ _LONGEST_MINUTES = 1440
 _LONGEST_PHONE = "+" + "0" * 15
 _USUAL_CODE_LENGTH = 10
 """Where the 140 bytes are concerned; the line of a longer code is left out when it does not fit."""
+_TEMPLATES_HELD = 256
+"""How many are kept in pieces: those in use, of 10 000 characters at most."""
 _SHOWN_MAX = 40
 _PROBLEMS_MAX = 5
 
@@ -99,7 +102,9 @@ def compose(channel: Channel, subject: str, text: str, values: Values) -> Words:
 
 def render(template: str, values: Values) -> str:
     """The template with its values, as plain text. KeyError for a name that is none of ours."""
-    return "".join(values.get(piece) if is_name else piece for piece, is_name in _pieces(template))
+    return "".join(
+        [values.get(piece) if is_name else piece for piece, is_name in _pieces(template)]
+    )
 
 
 def render_html(template: str, values: Values) -> str:
@@ -107,17 +112,8 @@ def render_html(template: str, values: Values) -> str:
 
     Blank lines part paragraphs; the code is strong.
     """
-
-    def written(piece: str, is_name: bool) -> str:  # noqa: FBT001 - a piece is such a pair
-        text = html.escape(values.get(piece) if is_name else piece).replace("\n", "<br>")
-        return f"<strong>{text}</strong>" if is_name and piece == "answer" else text
-
-    paragraphs = re.split(r"\n{2,}", template.strip("\n"))
-    body = "".join(
-        f"<p>{''.join(written(*piece) for piece in _pieces(paragraph))}</p>"
-        for paragraph in paragraphs
-    )
-    return f'<!DOCTYPE html><html><head><meta charset="utf-8"></head><body>{body}</body></html>'
+    pieces = _html_pieces(template)
+    return "".join([_as_html(values.get(piece)) if is_name else piece for piece, is_name in pieces])
 
 
 def origin_bound(text: str, *, domain: str, code: str) -> str:
@@ -199,14 +195,40 @@ def _variable_problems(template: str) -> list[str]:
     return list(problems)[:_PROBLEMS_MAX]
 
 
-def _pieces(template: str) -> Iterator[tuple[str, bool]]:
+@lru_cache(_TEMPLATES_HELD)
+def _pieces(template: str) -> tuple[tuple[str, bool], ...]:
     """The template in order: literal text with False, the names of variables with True."""
+    return tuple(_cut(template))
+
+
+@lru_cache(_TEMPLATES_HELD)
+def _html_pieces(template: str) -> tuple[tuple[str, bool], ...]:
+    """So of its HTML document."""
+    pieces: list[tuple[str, bool]] = [
+        ('<!DOCTYPE html><html><head><meta charset="utf-8"></head><body>', False)
+    ]
+    for paragraph in re.split(r"\n{2,}", template.strip("\n")):
+        pieces.append(("<p>", False))
+        for piece, is_name in _cut(paragraph):
+            if is_name and piece == "answer":
+                pieces += [("<strong>", False), (piece, True), ("</strong>", False)]
+            else:
+                pieces.append((piece if is_name else _as_html(piece), is_name))
+        pieces.append(("</p>", False))
+    return (*pieces, ("</body></html>", False))
+
+
+def _cut(template: str) -> Iterator[tuple[str, bool]]:
     at = 0
     for found in _VARIABLE.finditer(template):
         yield template[at : found.start()], False
         yield found[1], True
         at = found.end()
     yield template[at:], False
+
+
+def _as_html(text: str) -> str:
+    return html.escape(text).replace("\n", "<br>")
 
 
 def _has_unfit(text: str, *, allowed: str) -> bool:

@@ -16,6 +16,7 @@ attempts   typed codes: counted, compared, settled
 process_code    the code of a process, derived and stored nowhere
 compose    the words of a message, its code and contact in it
 deliver    messages leave the outbox: once, in time, elsewhere when a provider is down
+delivery_reports    what became of messages, told to the store in few calls
 unprovided messages of a channel that has no provider
 search     processes as an operator may see them
 start_reading   a handshake or an init judged up to where the limits begin

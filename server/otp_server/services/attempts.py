@@ -15,8 +15,10 @@ most.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from otp_server.domain.audit import Actor
 from otp_server.domain.challenge_type import EVERY_CHANNEL
@@ -78,16 +80,19 @@ _FAILED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """One attempt. ``uuid``, ``code`` and ``claim_key`` (Idempotency-Key) as they were sent."""
 
     tenant: str
     client_id: str
     address: str
     uuid: str
-    code: str = field(repr=False)
-    claim_key: str | None = field(default=None, repr=False)
+    code: str
+    claim_key: str | None = None
+
+    def __repr__(self) -> str:
+        """Without code and key."""
+        return f"<Attempt at {self.uuid!r} by {self.client_id} of {self.tenant!r}>"
 
     @property
     def hitter(self) -> Hitter:
@@ -108,8 +113,7 @@ class AttemptRules:
     channels: frozenset[Channel] = EVERY_CHANNEL
 
 
-@dataclass(frozen=True, slots=True)
-class _Entered:
+class _Entered(msgspec.Struct, frozen=True):
     """An attempt that the limits let in; ``place`` is the one of its outcome."""
 
     place: int
@@ -184,7 +188,8 @@ class AttemptService:
         uuid = parse_uuid(attempt.uuid)
         if uuid is None:
             return self._refused(AttemptRefusal.NOT_FOUND, attempt, now_ms)
-        charged = self._limits.begin_attempt(attempt.hitter, attempt.client_id, now_ms)
+        hitter = attempt.hitter
+        charged = self._limits.begin_attempt(hitter, attempt.client_id, now_ms)
         if isinstance(charged, ProcessRefused):
             return charged
         key = None if attempt.claim_key is None else parse_key(attempt.claim_key)
@@ -194,7 +199,7 @@ class AttemptService:
             claim = self._rules.claims.claim(
                 attempt.client_id, _OPERATION, key, now_ms, asked=asked
             )
-        actor = Actor(f"client:{attempt.client_id}", attempt.address)
+        actor = Actor(hitter.actor, attempt.address)
         item = NewAttempt(uuid, attempt.tenant, now_ms, actor, claim, self._rules.channels)
         return _Entered(place, attempt, charged, item)
 
@@ -209,18 +214,23 @@ class AttemptService:
             for each in entered:
                 self._limits.take_back(each.charged)
             return
-        verdicts: list[tuple[_Entered, Verdict]] = []
+        compared: list[tuple[_Entered, Counted, bool]] = []
         for each, answer in zip(entered, counted, strict=True):
             if isinstance(answer, Counted):
-                verdict = self._compare(each, answer)
-                if isinstance(verdict, Verdict):
-                    verdicts.append((each, verdict))
+                right = self._compare(each, answer)
+                if isinstance(right, bool):
+                    compared.append((each, answer, right))
                 else:
-                    outcomes[each.place] = verdict
+                    outcomes[each.place] = right
             else:
                 self._limits.take_back(each.charged)
                 outcomes[each.place] = self._uncounted(answer, each)
-        if verdicts:
+        if compared:
+            now_ms = self._clock.now_ms()  # when all were compared: none is accepted past its time
+            verdicts = [
+                (each, _verdict(each.item, answer, right=right, at_ms=now_ms))
+                for each, answer, right in compared
+            ]
             await self._settle(verdicts, outcomes)
 
     async def _settle(
@@ -235,28 +245,26 @@ class AttemptService:
             return
         if any(end is not Settled.ACCEPTED for end in settled):
             self._rules.message_stored()
-        for (each, verdict), end in zip(verdicts, settled, strict=True):
+        for each, verdict in verdicts:
             if verdict.right:
                 self._limits.take_back(each.charged)
-            match end:
-                case Settled.ACCEPTED:
-                    self._limits.verified(verdict.counted.uuid, verdict.at_ms)
-                    outcomes[each.place] = Accepted(quotas=self._quotas(each.charged))
-                case Settled.WRONG:
-                    outcomes[each.place] = Wrong(quotas=self._quotas(each.charged))
-                case Settled.LATE:
-                    outcomes[each.place] = await self._late(each)
+        left = _Quotas(self._limits, self._clock.now_ms())
+        for (each, verdict), end in zip(verdicts, settled, strict=True):
+            if end is Settled.WRONG:
+                outcomes[each.place] = Wrong(quotas=left.of(each.charged))
+            elif end is Settled.ACCEPTED:
+                self._limits.verified(verdict.counted.uuid, verdict.at_ms)
+                outcomes[each.place] = Accepted(quotas=left.of(each.charged))
+            else:
+                outcomes[each.place] = await self._late(each)
 
-    def _compare(self, each: _Entered, counted: Counted) -> Verdict | ProcessRefused:
+    def _compare(self, each: _Entered, counted: Counted) -> bool | ProcessRefused:
         """Whether the text is the code; a refusal where the code's key is gone, a fault of ours."""
         try:
-            right = is_code(self._keyring, counted, each.attempt.code)
+            return is_code(self._keyring, counted, each.attempt.code)
         except KeyError:
             log.exception("the key of a code is not configured any more", key_id=counted.key_id)
             return ProcessRefused(ErrorKind.INTERNAL, Reason.KEY_MISSING)
-        now_ms = self._clock.now_ms()
-        item = each.item
-        return Verdict(counted, right, now_ms, item.actor, item.claim, item.usable)
 
     def _uncounted(
         self,
@@ -299,6 +307,27 @@ class AttemptService:
 
     def _quotas(self, charged: Charged) -> tuple[Quota, ...]:
         return self._limits.quotas(charged, self._clock.now_ms())
+
+
+class _Quotas:
+    """What is left at one instant: told once for all that charged the same."""
+
+    def __init__(self, limits: ProcessLimits, now_ms: int) -> None:
+        self._limits = limits
+        self._now_ms = now_ms
+        self._told: dict[tuple[str, ...], tuple[Quota, ...]] = {}
+
+    def of(self, charged: Charged) -> tuple[Quota, ...]:
+        """Of the limits that an attempt has charged."""
+        keys = tuple([charge.key for charge in charged.charges])
+        told = self._told.get(keys)
+        if told is None:
+            told = self._told[keys] = self._limits.quotas(charged, self._now_ms)
+        return told
+
+
+def _verdict(item: NewAttempt, counted: Counted, *, right: bool, at_ms: int) -> Verdict:
+    return Verdict(counted, right, at_ms, item.actor, item.claim, item.usable)
 
 
 def refused_for_now(wait: AttemptWait) -> ProcessRefused:

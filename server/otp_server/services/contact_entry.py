@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from otp_server.domain.challenge_type import Channel
-from otp_server.domain.contact import email_problem, parse_email, parse_phone, phone_problem
+from otp_server.domain.contact import read_email, read_phone
 
 if TYPE_CHECKING:
     from otp_server.domain.contact import ContactProblem
@@ -21,20 +21,16 @@ def read_contacts(
     phone: str | None, email: str | None, *, default_country: str | None
 ) -> tuple[dict[Channel, str], Problems]:
     """The given contacts in normal form, and the problems of those that have none."""
+    read: list[tuple[Channel, str | ContactProblem]] = []
+    if phone is not None:
+        read.append((Channel.SMS, read_phone(phone, default_country=default_country)))
+    if email is not None:
+        read.append((Channel.EMAIL, read_email(email)))
     contacts: dict[Channel, str] = {}
     problems: Problems = {}
-
-    def keep(channel: Channel, contact: str | None, problem: ContactProblem | None) -> None:
-        if contact is not None:
-            contacts[channel] = contact
-        elif problem is not None:
-            problems[FIELD_OF[channel]] = [problem.text]
-
-    if phone is not None:
-        parsed = parse_phone(phone, default_country=default_country)
-        why = None if parsed else phone_problem(phone, default_country=default_country)
-        keep(Channel.SMS, parsed, why)
-    if email is not None:
-        parsed = parse_email(email)
-        keep(Channel.EMAIL, parsed, None if parsed else email_problem(email))
+    for channel, found in read:
+        if isinstance(found, str):
+            contacts[channel] = found
+        else:
+            problems[FIELD_OF[channel]] = [found.text]
     return contacts, problems

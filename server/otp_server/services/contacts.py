@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
@@ -34,6 +35,7 @@ _INDEX_LABEL = b"otp-server/contact/index/v1"
 _FINGERPRINT_LABEL = b"otp-server/contact/index/fingerprint/v1"
 _NONCE_BYTES = 12
 _KEY_ID_BYTES_MAX = 255
+_ROWS_MAX = 1024
 
 
 class ContactVault:
@@ -112,6 +114,7 @@ class ContactVault:
         return opened.decode()
 
 
+@lru_cache(_ROWS_MAX)
 def _row(tenant: str, channel: Channel) -> bytes:
     return _field(tenant) + _field(channel.value)
 

@@ -1,7 +1,8 @@
 """Delivery: messages leave the queue right before they are sent, and at most once.
 
 A worker of each channel leases as many messages as its provider has room for, sends each in a task
-of its own, and reports what became of it. What decides:
+of its own, and reports what became of it. Messages for a provider that takes many at once share a
+task, and reports that wait share a call of the store. What decides:
 
 - a message is tried again only where the sender says that the provider certainly has it not;
 - a lease that ran out, and a send that was cut off, are uncertain and never sent again (77);
@@ -17,8 +18,7 @@ Nothing of this is on the request path: whoever stored a message calls ``notify`
 from __future__ import annotations
 
 import math
-import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
@@ -26,18 +26,19 @@ import trio
 from otp_server.domain.budget import OUTBOX_MARGIN_MS
 from otp_server.domain.challenge_type import Channel
 from otp_server.errors import StoreError
-from otp_server.services.ports.delivery import NotSent, SendProblem, Sent, Uncertain
+from otp_server.services.delivery_reports import DeliveryReports, count_crash
+from otp_server.services.ports.delivery import BatchSender, NotSent, SendProblem, Sent, Uncertain
 from otp_server.services.ports.outbox import DeliveryReport, MessageState
 from otp_server.services.unprovided import UnprovidedChannel
 from otp_server.telemetry import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from otp_server.clock import Clock
     from otp_server.services.compose import MessageComposer
     from otp_server.services.delivery_watch import DeliveryWatch
-    from otp_server.services.ports.delivery import Provider, SendOutcome
+    from otp_server.services.ports.delivery import Message, Provider, Sender, SendOutcome
     from otp_server.services.ports.outbox import LeasedMessage, OutboxStore
     from otp_server.telemetry import Metrics
 
@@ -46,6 +47,8 @@ _TURN_MIN_S = 0.02
 """Between two looks into the queue that found nothing: a bound on what a wrong store may cost."""
 _LAST_WORD_S = 1.0
 """How long a cancelled worker still tries to write down what it knows."""
+_COMPOSED_AT_ONCE = 16
+"""Messages put into words before the event loop has its turn: about half a millisecond."""
 _LEAVING_MAX = 100
 """How many messages leave a provider that is down at once."""
 
@@ -154,8 +157,17 @@ class DeliveryWorker:
         self._parts = parts
         self._service = service
         self._in_flight = 0
+        self._lacks_room = False
         self._draining = False
         self._wake = trio.Event()
+        self._reports = DeliveryReports(
+            channel,
+            parts.store,
+            parts.metrics,
+            patience_s=parts.options.lease_margin_s,
+            again=self.notify,
+            failed=service.notify,  # the next route's message may be another worker's
+        )
 
     @property
     def can_try(self) -> bool:
@@ -182,7 +194,7 @@ class DeliveryWorker:
                 except StoreError as error:
                     log.warning("delivery waits for the store", why=str(error))
                 except Exception as error:  # noqa: BLE001 - the worker must outlive a bug
-                    self._crashed("delivery worker", error)
+                    count_crash(self._parts.metrics, "delivery worker", error)
                 if wait_s > 0:
                     with trio.move_on_after(min(wait_s, self._parts.options.poll_s)):
                         await self._wake.wait()
@@ -191,18 +203,18 @@ class DeliveryWorker:
         """Begin what can be begun; how many seconds to wait for the next turn, unless woken."""
         down = self._breaker.down_since is not None
         self._parts.metrics.delivery_down.labels(channel=self._channel.value).set(down)
-        free = self._sender.concurrency - self._in_flight
-        if free <= 0:
-            return math.inf  # the end of a send wakes
-        room = min(free, self._breaker.room)
-        if room <= 0:
-            return await self._hold_back()
+        room = min(self._sender.concurrency - self._in_flight, self._breaker.room)
+        self._lacks_room = room <= 0
+        if self._lacks_room:  # the end of a send wakes
+            is_full = self._in_flight >= self._sender.concurrency
+            return math.inf if is_full else await self._hold_back()
         leased = await self._claim(room)
-        for message in leased:
-            self._in_flight += 1
+        self._in_flight += len(leased)
+        for _ in leased:
             self._breaker.begin()
-            nursery.start_soon(self._deliver, message)
-        if len(leased) == room:
+        for batch in _batches(self._sender, leased):
+            nursery.start_soon(self._deliver, batch)
+        if len(leased) == room or self._wake.is_set():
             return 0
         due = await self._parts.store.next_message_at(self._channel)
         if due is None:
@@ -227,9 +239,8 @@ class DeliveryWorker:
         if not leased or (not self._draining and clock.now_ms() < begin_until_ms):
             return leased
         unused = NotSent(SendProblem.UNKNOWN)
-        async with trio.open_nursery() as nursery:
-            for each in leased:
-                nursery.start_soon(self._conclude, self._report(each, unused, again_ms=0))
+        now_ms = clock.now_ms()
+        await self._reports.write(self._report(each, unused, now_ms, again_ms=0) for each in leased)
         return []
 
     async def _hold_back(self) -> float:
@@ -251,7 +262,7 @@ class DeliveryWorker:
             limit=_LEAVING_MAX,
         )
         if left:
-            self._count(MessageState.FAILED, SendProblem.PROVIDER_DOWN.value, left)
+            self._reports.count(MessageState.FAILED, SendProblem.PROVIDER_DOWN.value, left)
             self._service.notify()  # the next routes' messages are other workers'
         return 0 if left == _LEAVING_MAX else again_s
 
@@ -264,130 +275,137 @@ class DeliveryWorker:
             for route in leased.plan.routes[leased.route + 1 :]
         )
 
-    async def _deliver(self, leased: LeasedMessage) -> None:
-        """Send one and report it; whatever happens, there is a report."""
-        outcome: SendOutcome | None = None
+    async def _deliver(self, batch: Sequence[LeasedMessage]) -> None:
+        """Send them and report them; whatever happens, there is a report of each."""
+        outcomes: dict[int, SendOutcome] = {}  # by place
         cut: SendOutcome = NotSent(SendProblem.UNKNOWN, 0)
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
+            messages = await self._compose(batch, outcomes)
             cut = Uncertain(SendProblem.UNKNOWN)
-            outcome = await self._send(leased)
+            await self._send(messages, outcomes)
         finally:
-            self._breaker.end(outcome)
-            self._in_flight -= 1
-            self.notify()
-            if outcome is None:
-                await self._last_word(self._judged(leased, cut))
-        report = self._judged(leased, outcome)
-        self._tell_watch(leased, report.state)
-        await self._conclude(report)
-
-    def _tell_watch(self, leased: LeasedMessage, state: MessageState) -> None:
-        """Before the report is stored, which may take its time: the outcome is known."""
+            for place in range(len(batch)):
+                self._breaker.end(outcomes.get(place))
+            self._in_flight -= len(batch)
+            if self._lacks_room or self._breaker.down_since is not None:
+                self.notify()
+            reports = self._judged(batch, outcomes, cut)
+            if len(outcomes) < len(batch):
+                await self._reports.last_word(reports)
         if self._parts.watch is not None:
-            self._parts.watch.judged(leased, state, self._service.usable)
+            for leased, report in zip(batch, reports, strict=True):
+                # Before it is stored, which may take its time: the outcome is known.
+                self._parts.watch.judged(leased, report.state, self._service.usable)
+        await self._reports.write(reports)
 
-    async def _send(self, leased: LeasedMessage) -> SendOutcome:
-        now_ms = self._parts.clock.now_ms()
-        if now_ms >= leased.expires_at_ms:
-            return NotSent(SendProblem.EXPIRED)
-        try:
-            message = self._parts.composer.compose(leased, now_ms)
-        except Exception as error:  # noqa: BLE001 - such as a key that is gone; nothing was sent
-            self._crashed("compose", error)
-            return NotSent(SendProblem.UNKNOWN)
+    async def _compose(
+        self, batch: Sequence[LeasedMessage], outcomes: dict[int, SendOutcome]
+    ) -> list[tuple[int, Message]]:
+        """The messages to send, by place; the others have their outcomes.
+
+        Of many, those that expired meanwhile are found out at the end.
+        """
+        clock, composer = self._parts.clock, self._parts.composer
+        now_ms = clock.now_ms()
+        messages: list[tuple[int, Message]] = []
+        for place, leased in enumerate(batch):
+            if place and place % _COMPOSED_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+                now_ms = clock.now_ms()
+            if now_ms >= leased.expires_at_ms:
+                continue
+            try:
+                messages.append((place, composer.compose(leased, now_ms)))
+            except Exception as error:  # noqa: BLE001 - such as a key that is gone; nothing was sent
+                count_crash(self._parts.metrics, "compose", error)
+                outcomes[place] = NotSent(SendProblem.UNKNOWN)
+        now_ms = clock.now_ms()
+        for place, leased in enumerate(batch):
+            if now_ms >= leased.expires_at_ms:
+                outcomes[place] = NotSent(SendProblem.EXPIRED)
+        return [each for each in messages if each[0] not in outcomes]
+
+    async def _send(
+        self, messages: Sequence[tuple[int, Message]], outcomes: dict[int, SendOutcome]
+    ) -> None:
+        if not messages:
+            return
         started = trio.current_time()
         try:
-            return await self._sender.send(message)
+            if isinstance(self._sender, BatchSender):
+                told = await self._sender.send_many([message for _, message in messages])
+            else:
+                [(_, message)] = messages
+                told = [await self._sender.send(message)]
+            answered = {place: one for (place, _), one in zip(messages, told, strict=True)}
         except Exception as error:  # noqa: BLE001 - a sender raises nothing; if it does, who knows
-            self._crashed("send", error)
-            return Uncertain(SendProblem.UNKNOWN)
+            count_crash(self._parts.metrics, "send", error)
+            answered = dict.fromkeys((n for n, _ in messages), Uncertain(SendProblem.UNKNOWN))
         finally:
             seconds = self._parts.metrics.delivery_seconds.labels(channel=self._channel.value)
-            seconds.observe(trio.current_time() - started)
+            for _ in messages:
+                seconds.observe(trio.current_time() - started)
+        outcomes.update(answered)
 
-    def _judged(self, leased: LeasedMessage, outcome: SendOutcome) -> DeliveryReport:
+    def _judged(
+        self,
+        batch: Sequence[LeasedMessage],
+        outcomes: Mapping[int, SendOutcome],
+        cut: SendOutcome,
+    ) -> list[DeliveryReport]:
+        """The reports of tries; ``cut`` is the outcome of those that have none."""
+        now_ms = self._parts.clock.now_ms()
+        return [
+            self._judge(leased, outcomes.get(place, cut), now_ms)
+            for place, leased in enumerate(batch)
+        ]
+
+    def _judge(self, leased: LeasedMessage, outcome: SendOutcome, now_ms: int) -> DeliveryReport:
         """The report of a try; where another one is due, after a pause that grows."""
         if not isinstance(outcome, NotSent) or outcome.retry_after_ms is None:
-            return self._report(leased, outcome, again_ms=None)
+            return self._report(leased, outcome, now_ms, again_ms=None)
         options = self._parts.options
-        waited_ms = self._parts.clock.now_ms() - leased.created_at_ms
+        waited_ms = now_ms - leased.created_at_ms
         leaves = waited_ms >= options.hold_s * 1000 and self._leaves(leased)
         works = self._breaker.down_since is None
         if leaves or (works and leased.tries >= options.tries_max):
-            return self._report(leased, outcome, again_ms=None)
+            return self._report(leased, outcome, now_ms, again_ms=None)
         pause_ms = min(options.backoff_ms << min(leased.tries - 1, 16), options.backoff_max_ms)
-        return self._report(leased, outcome, again_ms=max(outcome.retry_after_ms, pause_ms))
+        again_ms = max(outcome.retry_after_ms, pause_ms)
+        return self._report(leased, outcome, now_ms, again_ms=again_ms)
 
     def _report(
-        self, leased: LeasedMessage, outcome: SendOutcome, *, again_ms: int | None
+        self, leased: LeasedMessage, outcome: SendOutcome, now_ms: int, *, again_ms: int | None
     ) -> DeliveryReport:
         """``again_ms``: in how long another try is due; it is none when the code ends before."""
-        now_ms = self._parts.clock.now_ms()
-        report = DeliveryReport(
-            message_id=leased.message_id,
-            lease=leased.lease,
-            state=MessageState.FAILED,
-            at_ms=now_ms,
-            provider=self._sender.name,
-            usable=self._service.usable,
-        )
+        state, problem, reference, not_before_ms = MessageState.FAILED, None, "", 0
         match outcome:
             case Sent(reference):
-                return replace(report, state=MessageState.SENT, reference=reference)
-            case Uncertain(problem):
-                return replace(report, state=MessageState.UNCERTAIN, problem=problem.value)
-            case NotSent(problem):
-                report = replace(report, problem=problem.value)
-        if again_ms is None or now_ms + again_ms + OUTBOX_MARGIN_MS >= leased.expires_at_ms:
-            return report
-        return replace(report, state=MessageState.QUEUED, not_before_ms=now_ms + again_ms)
-
-    async def _conclude(self, report: DeliveryReport) -> None:
-        """Write it down; try for as long as the lease lasts. A bug costs this report only."""
-        self._count(report.state, report.problem)
-        written: list[bool] | None = None
-        try:
-            with trio.move_on_after(self._parts.options.lease_margin_s):
-                while written is None:
-                    try:
-                        written = await self._parts.store.report_deliveries([report])
-                    except StoreError as error:
-                        log.warning("a delivery's report waits for the store", why=str(error))
-                        await trio.sleep(_STORE_PATIENCE_S)
-        except trio.Cancelled:
-            await self._last_word(report)
-            raise
-        except Exception as error:  # noqa: BLE001 - the other messages must outlive a bug
-            self._crashed("report", error)
-            return
-        if written is None or not all(written):
-            log.warning("a delivery's report came too late", channel=self._channel.value)
-        if report.state is MessageState.FAILED:
-            self._service.notify()  # the next route's message may be another worker's
-
-    async def _last_word(self, report: DeliveryReport) -> None:
-        """Write down what is known, although cancelled; the lease's end says ``uncertain`` too."""
-        with trio.CancelScope(shield=True), trio.move_on_after(_LAST_WORD_S):
-            try:
-                await self._parts.store.report_deliveries([report])
-            except StoreError as error:
-                log.warning("a delivery's last report is lost", why=str(error))
-            except Exception as error:  # noqa: BLE001 - the other messages must outlive a bug
-                self._crashed("report", error)
-
-    def _count(self, state: MessageState, problem: str | None, count: int = 1) -> None:
-        self._parts.metrics.deliveries.labels(
-            channel=self._channel.value, outcome=state.value, problem=problem or "none"
-        ).inc(count)
-
-    def _crashed(self, where: str, error: Exception) -> None:
-        """Count and log a bug by its type and place: its text may hold a code or a contact."""
-        self._parts.metrics.crashes.labels(where=where).inc()
-        place = traceback.extract_tb(error.__traceback__)[-1:]
-        log.error(
-            "delivery crashed",
-            where=where,
-            error=type(error).__name__,
-            path=[f"{frame.filename}:{frame.lineno}" for frame in place],
+                state = MessageState.SENT
+            case Uncertain(why):
+                state, problem = MessageState.UNCERTAIN, why.value
+            case NotSent(why):
+                problem = why.value
+                if again_ms is not None:
+                    not_before_ms = now_ms + again_ms
+                    if not_before_ms + OUTBOX_MARGIN_MS < leased.expires_at_ms:
+                        state = MessageState.QUEUED
+        return DeliveryReport(
+            message_id=leased.message_id,
+            lease=leased.lease,
+            state=state,
+            at_ms=now_ms,
+            provider=self._sender.name,
+            problem=problem,
+            reference=reference,
+            not_before_ms=not_before_ms if state is MessageState.QUEUED else 0,
+            usable=self._service.usable,
         )
+
+
+def _batches(sender: Sender, leased: Sequence[LeasedMessage]) -> list[Sequence[LeasedMessage]]:
+    """What is sent in a task of its own: all at once where the sender takes it so."""
+    if isinstance(sender, BatchSender):
+        return [leased] if leased else []
+    return [[message] for message in leased]

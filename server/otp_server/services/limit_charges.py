@@ -7,8 +7,9 @@ is in force at once, so calls that run together cannot pass a limit.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from otp_server.core import SlidingWindows
 from otp_server.domain.outcome import Reason
@@ -50,24 +51,26 @@ class Limit:
         """``told``: whether a caller may know what is left of it (else only when it refuses)."""
         self.table = SlidingWindows(windows, keys_max)
         self.told = told
+        self.name = name
         self._held: Counter[str] = Counter()
-        self._windows = [(f"{name}-{period // _MS}", limit, period) for limit, period in windows]
+        self._unused = tuple(
+            Quota(f"{name}-{period // _MS}", limit, period, limit, 0) for limit, period in windows
+        )
+        self._all_room = [(limit, 0) for limit, _ in windows]
+        self.is_distinct = len({quota.policy for quota in self._unused}) == len(self._unused)
+        """Whether each of its windows has a policy of its own: periods are told in seconds."""
 
-    def quotas(self, key: str, now_ms: int) -> list[Quota]:
+    def quotas(self, key: str, now_ms: int) -> Sequence[Quota]:
         """What is left of each window."""
+        room = self.table.room(key, now_ms)
+        if room == self._all_room:
+            return self._unused
         undecided = key in self._held
-        return [
-            Quota(
-                policy,
-                limit,
-                period_ms,
-                remaining,
-                min(reset_ms, UNDECIDED_MS) if undecided and not remaining else reset_ms,
-            )
-            for (policy, limit, period_ms), (remaining, reset_ms) in zip(
-                self._windows, self.table.room(key, now_ms), strict=True
-            )
-        ]
+        quotas: list[Quota] = []
+        for whole, (remaining, reset_ms) in zip(self._unused, room, strict=True):
+            wait_ms = min(reset_ms, UNDECIDED_MS) if undecided and not remaining else reset_ms
+            quotas.append(Quota(whole.policy, whole.limit, whole.window_ms, remaining, wait_ms))
+        return quotas
 
     def hold(self, key: str) -> None:
         """One charge of this key is not decided yet; follow it by ``decide``."""
@@ -80,8 +83,7 @@ class Limit:
             del self._held[key]
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(msgspec.Struct, frozen=True):
     """One charge of one limit."""
 
     limit: Limit
@@ -94,13 +96,12 @@ class Charge:
 
 def violations(charges: Sequence[Charge], now_ms: int) -> list[tuple[str, int]]:
     """The policies without room, and until when."""
-    return [
-        (quota.policy, quota.reset_ms)
-        for charge in charges
-        if not charge.has_room(now_ms)
-        for quota in charge.limit.quotas(charge.key, now_ms)
-        if quota.remaining == 0
-    ]
+    found: list[tuple[str, int]] = []
+    for charge in charges:
+        if charge.limit.table.wait_ms(charge.key, now_ms):
+            quotas = charge.limit.quotas(charge.key, now_ms)
+            found += [(quota.policy, quota.reset_ms) for quota in quotas if not quota.remaining]
+    return found
 
 
 def charge_all(charges: Sequence[Charge], now_ms: int) -> ProcessRefused | None:
@@ -123,9 +124,8 @@ def first_refusal(charges: Sequence[Charge], now_ms: int) -> ProcessRefused | No
     For limits a caller may not know of at no cost: whoever is refused is charged nothing.
     """
     for count, charge in enumerate(charges, 1):
-        found = violations([charge], now_ms)
-        if found:
-            return refused_by(found, charges[:count], now_ms)
+        if not charge.has_room(now_ms):
+            return refused_by(violations([charge], now_ms), charges[:count], now_ms)
     return None
 
 
@@ -142,17 +142,27 @@ def charge_or_refuse(
 
 def told(charges: Sequence[Charge], now_ms: int) -> tuple[Quota, ...]:
     """What a caller may know: of each policy its tightest key, and hidden ones that refuse."""
-    tightest: dict[str, Quota] = {}
+    quotas: list[Quota] = []
+    names: list[str] = []
+    once = True
     for charge in charges:
-        if not charge.limit.told and charge.has_room(now_ms):
+        limit, key = charge.limit, charge.key
+        if not limit.told and charge.has_room(now_ms):
             continue
-        for quota in charge.limit.quotas(charge.key, now_ms):
-            if not charge.limit.told and quota.remaining:
-                continue
-            held = tightest.setdefault(quota.policy, quota)
-            if (quota.remaining, -quota.reset_ms) < (held.remaining, -held.reset_ms):
-                tightest[quota.policy] = quota
-    return tuple(tightest.values())
+        found = limit.quotas(key, now_ms)
+        quotas += found if limit.told else [quota for quota in found if not quota.remaining]
+        once = once and limit.is_distinct and limit.name not in names
+        names.append(limit.name)
+    return tuple(quotas) if once else _tightest(quotas)
+
+
+def _tightest(quotas: Sequence[Quota]) -> tuple[Quota, ...]:
+    found: dict[str, Quota] = {}
+    for quota in quotas:
+        held = found.setdefault(quota.policy, quota)
+        if (quota.remaining, -quota.reset_ms) < (held.remaining, -held.reset_ms):
+            found[quota.policy] = quota
+    return tuple(found.values())
 
 
 def refused_by(

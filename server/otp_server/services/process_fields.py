@@ -75,6 +75,6 @@ def code_problems(text: str) -> Problems:
     """What is wrong with a text that cannot be a code of any type (requirement 24)."""
     if len(text) > CODE_CHARACTERS_MAX:
         return {"code": ["it is longer than any code"]}
-    if not any(c.isalnum() for c in text):
+    if not text.isalnum() and not any(c.isalnum() for c in text):
         return {"code": ["it has neither a letter nor a digit"]}
     return {}

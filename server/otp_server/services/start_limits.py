@@ -23,8 +23,10 @@ failure budget of the contact.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from otp_server.domain.account import SVC_TENANT
 from otp_server.domain.address import address_key
@@ -68,16 +70,18 @@ class LimitWindows:
     keys_max: int = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class SmsStart:
+class SmsStart(msgspec.Struct, frozen=True):
     """A start that may send an SMS to this E.164 number."""
 
     uuid: bytes
-    phone: str = field(repr=False)
+    phone: str
+
+    def __repr__(self) -> str:
+        """Without the number."""
+        return f"<SmsStart {self.uuid.hex()}>"
 
 
-@dataclass(frozen=True, slots=True)
-class Charged:
+class Charged(msgspec.Struct, frozen=True):
     """What a start or an attempt that was let in has charged, and may be given back."""
 
     tenant: str
@@ -86,8 +90,7 @@ class Charged:
     sms: SmsStart | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(msgspec.Struct, frozen=True):
     """A start that asks to be let in. ``indexes``: of the contacts that may get the code."""
 
     hitter: Hitter

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
 import trio
 
 from otp_server.domain.challenge_type import Channel
@@ -34,27 +35,32 @@ if TYPE_CHECKING:
     from otp_server.domain.challenge_type import Plan
     from otp_server.domain.contact import PhoneRules
     from otp_server.domain.process import Entity
+    from otp_server.services.contact_entry import Problems
     from otp_server.services.idempotency import Claims
     from otp_server.services.settings import PlanCache
 
-_READ_AT_ONCE = 16
+_READ_AT_ONCE = 32
 
 O = TypeVar("O")  # noqa: E741 - an outcome
 
 log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Handshake:
+class Handshake(msgspec.Struct, frozen=True):
     """What an init would do. ``phone`` and ``email`` as somebody wrote them."""
 
     tenant: str
     client_id: str
     address: str
     type_name: str
-    phone: str | None = field(default=None, repr=False)
-    email: str | None = field(default=None, repr=False)
-    entities: tuple[Entity, ...] = field(default=(), repr=False)
+    phone: str | None = None
+    email: str | None = None
+    entities: tuple[Entity, ...] = ()
+
+    def __repr__(self) -> str:
+        """Without contacts, entities and keys."""
+        name = type(self).__name__
+        return f"<{name} of {self.type_name!r} by {self.client_id} of {self.tenant!r}>"
 
     @property
     def hitter(self) -> Hitter:
@@ -62,11 +68,10 @@ class Handshake:
         return Hitter(self.tenant, f"client:{self.client_id}", self.address)
 
 
-@dataclass(frozen=True, slots=True)
-class Start(Handshake):
+class Start(Handshake, frozen=True):
     """An init; ``claim_key`` is its Idempotency-Key as it was sent."""
 
-    claim_key: str | None = field(default=None, repr=False)
+    claim_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +100,7 @@ class Declined:
     contacts: Mapping[Channel, str] = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(msgspec.Struct, frozen=True):
     """A request that is in order.
 
     ``usable`` are the contacts that may get the code, ``route`` the position of its first route.
@@ -104,9 +108,13 @@ class Ready:
 
     version: int
     plan: Plan
-    contacts: Mapping[Channel, str] = field(repr=False)
+    contacts: Mapping[Channel, str]
     usable: frozenset[Channel]
     route: int
+
+    def __repr__(self) -> str:
+        """Without contacts."""
+        return f"<Ready by route {self.route} of {self.plan!r} in version {self.version}>"
 
 
 class StartReader:
@@ -128,52 +136,93 @@ class StartReader:
         """
         ready: list[tuple[int, Ready]] = []
         declined: list[tuple[int, Declined]] = []
-        for n, i in enumerate(which):
-            if n % _READ_AT_ONCE == _READ_AT_ONCE - 1:
+        plans: dict[tuple[str, str], _Planned] = {}
+        for n, i in enumerate(which, 1):
+            if not n % _READ_AT_ONCE:
                 await trio.lowlevel.checkpoint()  # parsing contacts takes its time
-            try:
-                item = await self._read_one(asked[i])
-            except StoreUnavailable as error:
-                log.warning("a plan was not loaded", why=str(error))
-                item = ProcessRefused(ErrorKind.UNAVAILABLE, Reason.STORE)
-            if isinstance(item, ProcessRefused):
-                outcomes[i] = item
+            one = asked[i]
+            problems = _form_problems(one)
+            if problems:
+                outcomes[i] = invalid(problems)
+                continue
+            named = one.tenant, one.type_name
+            planned = plans.get(named)
+            if planned is None:
+                try:
+                    version, plan = await self._plans.plan_of(*named)
+                except StoreUnavailable as error:
+                    log.warning("a plan was not loaded", why=str(error))
+                    outcomes[i] = ProcessRefused(ErrorKind.UNAVAILABLE, Reason.STORE)
+                    continue
+                planned = plans[named] = _Planned(version, plan, self._rules.can_send)
+            item = self._read_one(one, planned)
+            if isinstance(item, Ready):
+                ready.append((i, item))
             elif isinstance(item, Declined):
                 outcomes[i] = item.refused
                 declined.append((i, item))
             else:
-                ready.append((i, item))
+                outcomes[i] = item
         return ready, declined
 
-    async def _read_one(self, asked: Handshake) -> Ready | Declined | ProcessRefused:
-        problems = contact_problems(asked.phone, asked.email) | entity_problems(asked.entities)
-        if isinstance(asked, Start):
-            problems |= claim_problems(asked.claim_key)
-        if problems:
-            return invalid(problems)
-        version, plan = await self._plans.plan_of(asked.tenant, asked.type_name)
+    def _read_one(self, asked: Handshake, planned: _Planned) -> Ready | Declined | ProcessRefused:
         contacts, problems = read_contacts(
             asked.phone, asked.email, default_country=self._rules.default_country
         )
-        if plan is None:
+        if planned.plan is None:
             unknown = ProcessRefused(ErrorKind.TYPE_NOT_FOUND, Reason.TYPE_UNKNOWN)
             return unknown if problems else Declined(unknown, contacts)
-        return invalid(problems) if problems else self._fit(version, plan, contacts)
-
-    def _fit(self, version: int, plan: Plan, contacts: Mapping[Channel, str]) -> Ready | Declined:
-        """Whether the plan has a way to these contacts now."""
-        channels = frozenset(contacts)
-        problems = route_problems(plan, channels)
-        usable = channels & {route.channel for route in plan.routes}
-        if Channel.SMS in usable:
+        if problems:
+            return invalid(problems)
+        way = planned.way_to(planned.plan, frozenset(contacts))
+        problems = way.problems
+        if Channel.SMS in way.usable:
             problem = self._rules.phones.problem_of(contacts[Channel.SMS])
             if problem is not None:
-                problems[FIELD_OF[Channel.SMS]] = [problem.text]
+                problems = {**problems, FIELD_OF[Channel.SMS]: [problem.text]}
         if problems:
             return Declined(invalid(problems), contacts)
-        open_channels = frozenset(channel for channel in usable if self._rules.can_send(channel))
-        route = plan.next_route(-1, open_channels)
-        if route is None:
+        if way.route is None:
             down = ProcessRefused(ErrorKind.OTP_DELIVERY_FAILED, Reason.PROVIDERS_DOWN)
             return Declined(down, contacts)
-        return Ready(version, plan, contacts, usable, route)
+        return Ready(planned.version, planned.plan, contacts, way.usable, way.route)
+
+
+class _Planned:
+    """A type's plan during one batch, and the ways it has to contacts, each looked for once."""
+
+    def __init__(
+        self, version: int, plan: Plan | None, can_send: Callable[[Channel], bool]
+    ) -> None:
+        self.version = version
+        self.plan = plan
+        self._can_send = can_send
+        self._ways: dict[frozenset[Channel], _Way] = {}
+
+    def way_to(self, plan: Plan, channels: frozenset[Channel]) -> _Way:
+        """Whether ``plan``, the one of this type, has a way to contacts of these channels."""
+        way = self._ways.get(channels)
+        if way is None:
+            usable = channels & {route.channel for route in plan.routes}
+            open_channels = frozenset(filter(self._can_send, usable))
+            route = plan.next_route(-1, open_channels)
+            way = self._ways[channels] = _Way(route_problems(plan, channels), usable, route)
+        return way
+
+
+class _Way(msgspec.Struct, frozen=True):
+    """``route`` is the position of the first one whose provider can be tried; None without."""
+
+    problems: Problems
+    usable: frozenset[Channel]
+    route: int | None
+
+
+def _form_problems(asked: Handshake) -> Problems:
+    """What is wrong with the fields, whatever the tenant's settings are."""
+    problems = contact_problems(asked.phone, asked.email)
+    if asked.entities:
+        problems |= entity_problems(asked.entities)
+    if isinstance(asked, Start) and asked.claim_key is not None:
+        problems |= claim_problems(asked.claim_key)
+    return problems

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from otp_server.domain.audit import Actor, AuditEntry
 from otp_server.domain.budget import (
@@ -136,9 +138,16 @@ def is_to_move_on(process: Process, at_ms: int, usable: frozenset[Channel]) -> b
     return is_route_used_up(process) and next_route(process, at_ms, usable) is not None
 
 
+def is_to_go_on(process: Process, at_ms: int, usable: frozenset[Channel]) -> bool:
+    """Whether it fails or takes its next route, unless one of its attempts is compared yet."""
+    if not is_open_at(process, at_ms):
+        return False
+    return are_attempts_used_up(process) or is_to_move_on(process, at_ms, usable)
+
+
 def moved(process: Process, route: int, at_ms: int) -> Process:
     """The process on its next route: what was sent before is void."""
-    return replace(
+    return structs.replace(
         process,
         generation=process.generation + 1,
         route=route,

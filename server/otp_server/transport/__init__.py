@@ -8,7 +8,9 @@ entrance     connections that are not let in yet: bounded, shared out by address
 guard        bounds on what a WebSocket peer may send, before trio-websocket sees it
 sockets      listening sockets, TLS contexts, descriptor limits
 link         an open WebSocket's outbox, close and pings
-http         HTTP listeners: Hypercorn on Trio
+http         HTTP connections: Hypercorn on Trio
+hot          HTTP connections over the core's reactor, until they ask for more (Linux)
+hot_seam     what the hot listener and its operations are to each other
 client_socket  WebSockets of web clients, on connections that began as HTTP
 client_handshake  how they begin
 client_seam  what they and their face are to each other

@@ -1,4 +1,4 @@
-"""HTTP listeners: Hypercorn's HTTP/1.1 under an accept loop and deadlines of our own.
+"""HTTP connections: Hypercorn's HTTP/1.1 under an accept loop and deadlines of our own.
 
 Hypercorn lets an exception of one connection end the whole server: a body cut short is enough, and
 needs no token. So its connection class is driven from here, and what leaves a connection ends that
@@ -104,7 +104,7 @@ async def serve_http(
 
     Cancellation ends every connection; it is how the caller bounds the finishing.
     """
-    connections = _Connections(app, limits, sockets)
+    connections = HttpConnections(app, limits, sockets)
     async with trio.open_nursery() as handling:
         async with trio.open_nursery() as accepting:
             accepting.start_soon(
@@ -120,8 +120,8 @@ async def serve_http(
         await connections.drain()
 
 
-class _Connections:
-    """All connections of one listener."""
+class HttpConnections:
+    """All connections of one listener that Hypercorn has."""
 
     def __init__(self, app: QuartTrio, limits: HttpLimits, sockets: ClientSockets | None) -> None:
         self._app = ASGIWrapper(app)
@@ -134,17 +134,33 @@ class _Connections:
         self._refused = 0
         self._told_at = float("-inf")
 
-    async def handle(self, stream: Stream) -> None:
-        """The last-resort handler of one connection: nothing but cancellation leaves it."""
+    async def adopt(self, socket: socket.socket, begun: bytes) -> None:
+        """Handle a connection that began elsewhere, of whose first request ``begun`` was read.
+
+        The socket is consumed. Nothing but cancellation leaves this.
+        """
+        with socket:
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket))
+            try:
+                await self.handle(stream, begun)
+            finally:
+                await trio.aclose_forcefully(stream)
+
+    async def handle(self, stream: Stream, begun: bytes = b"") -> None:
+        """The last-resort handler of one connection: nothing but cancellation leaves it.
+
+        ``begun`` was read of it already.
+        """
         peer = peer_of(stream)
         if not peer:  # gone already
             return
         key = address_key(peer)
         if self._is_full(peer, key):
-            self._note_refusal()
+            self.note_refusals(1)
             return
         takes = None if self._sockets is None else self._sockets.takes
         connection = _Connection(self._app, self._config, self._context, stream, takes)
+        connection.begun = begun
         self._open.add(connection)
         self._of_address[key] += 1
         try:
@@ -186,9 +202,9 @@ class _Connections:
             return False
         return not is_trusted(peer, limits.trusted_proxies)
 
-    def _note_refusal(self) -> None:
+    def note_refusals(self, count: int) -> None:
         """Closed without an answer, which would cost a handshake and a wait; told now and then."""
-        self._refused += 1
+        self._refused += count
         if trio.current_time() >= self._told_at + _TELL_AGAIN_S:
             self._told_at = trio.current_time()
             log.warning("too many HTTP connections", refused=self._refused, open=len(self._open))
@@ -295,6 +311,8 @@ class _Connection(TCPServer):
         self._reading = trio.CancelScope()
         self._takes = takes
         self._silent = True  # between requests, and no byte of the next one has come
+        self.begun = b""
+        """Read already, before it came here."""
 
     async def serve_requests(self) -> tuple[h11.Request, bytes] | None:
         """Serve HTTP to its end; ``end`` is owed then.
@@ -359,7 +377,8 @@ class _Connection(TCPServer):
         if isinstance(self.stream, trio.SSLStream):
             await self.stream.do_handshake()
         while True:
-            data = bytes(await self.stream.receive_some(MAX_RECV))
+            data, self.begun = self.begun, b""
+            data = data or bytes(await self.stream.receive_some(MAX_RECV))
             if data and self._silent:
                 self._silent = False
                 self._reading.deadline = min(self._reading.deadline, trio.current_time() + HEAD_S)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from otp_server.errors import ConfigError
-from otp_server.transport.options import SEND_BUFFER_BYTES, entrance_size
+from otp_server.transport.options import entrance_size
 
 if TYPE_CHECKING:
     from otp_server.core import ReactorListener
@@ -65,8 +65,13 @@ def open_listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-def open_reactor_listener(host: str, port: int, *, reuse_port: bool = False) -> ReactorListener:
-    """The same for the core's reactor. ``reuse_port`` lets other processes listen there too."""
+def open_reactor_listener(
+    host: str, port: int, *, reuse_port: bool = False, send_buffer_bytes: int | None = None
+) -> ReactorListener:
+    """The same for the core's reactor. ``reuse_port`` lets other processes listen there too.
+
+    ``send_buffer_bytes`` bounds what the kernel keeps for each connection; None leaves it alone.
+    """
     from otp_server.core import ReactorListener  # noqa: PLC0415 - Linux only
 
     _, address = _resolve(host, port)
@@ -76,7 +81,7 @@ def open_reactor_listener(host: str, port: int, *, reuse_port: bool = False) -> 
             port,
             backlog=BACKLOG,
             reuse_port=reuse_port,
-            send_buffer_bytes=SEND_BUFFER_BYTES,
+            send_buffer_bytes=send_buffer_bytes,
         )
     except (OSError, ValueError) as error:
         number = error.errno if isinstance(error, OSError) else None
@@ -108,10 +113,11 @@ def raise_descriptor_limit() -> int:
     return hard
 
 
-def http_connections_possible(descriptors: int) -> int:
-    """How many connections of apps fit."""
+def http_connections_possible(descriptors: int, holders: int = 1) -> int:
+    """How many connections of apps fit, where so many ``holders`` have as many each."""
     fewest, most = _HTTP_CONNECTIONS
-    return max(fewest, min((descriptors - _DESCRIPTORS_KEPT) // 4, most))
+    each = (descriptors - _DESCRIPTORS_KEPT) // 4 // holders
+    return holders * max(fewest, min(each, most))
 
 
 def client_sockets_possible(descriptors: int, wanted: int) -> int:
@@ -119,13 +125,12 @@ def client_sockets_possible(descriptors: int, wanted: int) -> int:
     return max(1, min(wanted, (descriptors - _DESCRIPTORS_KEPT) // 16))
 
 
-def connections_possible(descriptors: int, wanted: int, *, client_sockets: int = 0) -> int:
-    """How many devices fit beside the connections that are not let in yet and so many web sockets.
+def connections_possible(descriptors: int, others: int, wanted: int) -> int:
+    """How many devices fit beside so many ``others`` and the connections that are not let in yet.
 
     The configured number, or what descriptors allow.
     """
-    left = descriptors - _DESCRIPTORS_KEPT - http_connections_possible(descriptors)
-    left -= client_sockets
+    left = descriptors - _DESCRIPTORS_KEPT - others
     return max(1, min(wanted, left - entrance_size(left)))
 
 

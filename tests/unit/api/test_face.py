@@ -10,6 +10,7 @@ import trio
 
 from otp_server.api.device.face import DeviceFace, FaceOptions, FaceServices
 from otp_server.api.device.sessions import SLOTS_MAX
+from otp_server.api.lanes import BEHIND_S, CALLS_MAX, Load
 from otp_server.core import FrameDecoder, Passcode, encode_frame, panic_on_purpose
 from otp_server.domain.challenge import Route
 from otp_server.domain.outcome import Confirmed
@@ -18,6 +19,7 @@ from otp_server.services.confirm import Attempt
 from otp_server.stores.memory import MemoryStore
 from otp_server.transport.seam import Upgrade
 from otp_server.wire import device_pb2
+from tests.support.hot_requests import HotStage
 from tests.support.world import PLENTY, RecordingLinks, World
 
 if TYPE_CHECKING:
@@ -68,12 +70,17 @@ class Stalling(MemoryStore):
 class Stage:
     """A face, its links, a store, and devices with connections."""
 
-    def __init__(self, options: FaceOptions = OPTIONS, requests: Windows = PER_MINUTE) -> None:
+    def __init__(
+        self,
+        options: FaceOptions = OPTIONS,
+        requests: Windows = PER_MINUTE,
+        load: Load | None = None,
+    ) -> None:
         self.store = Stalling()
         self.world = World(store=self.store, requests=requests)
         self.links = RecordingLinks()
         services = FaceServices(self.world.issue, self.world.devices, self.world.presence)
-        self.face = DeviceFace(services, options, self.world.metrics)
+        self.face = DeviceFace(services, options, self.world.metrics, load)
         self.face.attach(self.links)
         self._decoder = FrameDecoder(65_535)
         self._next = 0
@@ -108,8 +115,12 @@ class Stage:
 async def make_stage(nursery: trio.Nursery) -> MakeStage:
     """Tests take ``autojump_clock`` too: virtual time, since nothing here has sockets."""
 
-    async def make(options: FaceOptions = OPTIONS, requests: Windows = PER_MINUTE) -> Stage:
-        stage = Stage(options, requests)
+    async def make(
+        options: FaceOptions = OPTIONS,
+        requests: Windows = PER_MINUTE,
+        load: Load | None = None,
+    ) -> Stage:
+        stage = Stage(options, requests, load)
         await nursery.start(stage.face.run)
         return stage
 
@@ -201,6 +212,63 @@ async def test_each_request_has_its_own_deadline(
     [(otp, _, error)] = await stage.links.wait_answers(late, 1)
     assert error == ""
     assert await stage.confirm(otp)
+
+
+async def test_while_codes_wait_to_be_judged_no_device_gets_one(
+    autojump_clock: MockClock, make_stage: MakeStage, nursery: trio.Nursery
+) -> None:
+    load = Load()
+    stage, hot = await make_stage(requests=((3, 60_000),), load=load), HotStage(load)
+    await nursery.start(hot.face.run)
+    connection = await stage.connect((await stage.device())[1])
+    judged = trio.Event()
+    hot.calls.before = lambda _: judged.wait()
+    waiting = [hot.ask("judge")[0] for _ in range(CALLS_MAX + 1)]
+    await trio.sleep(BEHIND_S / 2)
+    stage.receive(connection, REQUEST)
+    [(otp, _, error)] = await stage.links.wait_answers(connection, 1)
+    assert (len(otp), error) == (6, "")
+    await trio.sleep(BEHIND_S)
+    for _ in range(3):
+        stage.receive(connection, REQUEST)
+    refused = (await stage.links.wait_answers(connection, 4))[1:]
+    assert refused == [("", 0, "unavailable")] * 3
+    assert connection not in stage.links.closed
+    judged.set()
+    await trio.testing.wait_all_tasks_blocked()
+    assert hot.statuses(waiting) == [200] * (CALLS_MAX + 1)
+    await trio.sleep(0.001)  # the next batch
+    # At once again; and what was refused was not charged.
+    for _ in range(3):
+        stage.receive(connection, REQUEST)
+    told = [error for _, _, error in (await stage.links.wait_answers(connection, 7))[4:]]
+    assert told == ["", "", "rate_limited"]
+
+
+async def test_while_devices_wait_for_codes_nothing_is_started_and_all_is_judged(
+    autojump_clock: MockClock, make_stage: MakeStage, nursery: trio.Nursery
+) -> None:
+    load = Load()
+    stage, hot = await make_stage(load=load), HotStage(load)
+    await nursery.start(hot.face.run)
+    connections = [await stage.connect((await stage.device())[1]) for _ in range(2)]
+    stage.store.open = trio.Event()
+    for connection in connections:  # one is with the store, one waits
+        stage.receive(connection, REQUEST)
+        await trio.testing.wait_all_tasks_blocked()
+    early = [*hot.ask("judge"), *hot.ask("start"), *hot.ask("foresee")]
+    await trio.sleep(BEHIND_S)
+    late = [*hot.ask("judge"), *hot.ask("start"), *hot.ask("foresee")]
+    stage.receive(connections[0], REQUEST)  # its own do not shed it
+    await trio.testing.wait_all_tasks_blocked()
+    assert hot.statuses(early + late) == [200, 200, 200, 200, 503, 503]
+    stage.store.open.set()
+    answers = [*await stage.links.wait_answers(connections[0], 2)]
+    answers += await stage.links.wait_answers(connections[1], 1)
+    assert [error for _, _, error in answers] == [""] * 3
+    recovered = [*hot.ask("start"), *hot.ask("foresee")]
+    await trio.testing.wait_all_tasks_blocked()
+    assert hot.statuses(recovered) == [200, 200]
 
 
 async def test_a_panic_in_issuing_is_answered_and_survived(

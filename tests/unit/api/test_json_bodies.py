@@ -6,10 +6,14 @@ from typing import Annotated
 
 import msgspec
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from msgspec import Meta
 
+from otp_server.api import json_bodies
 from otp_server.api.json_bodies import DEPTH_MAX, json_body, json_fields, json_object
 from otp_server.api.operation import ApiError, Request
+from otp_server.core import is_plain_json
 from otp_server.domain.challenge_type import Channel
 from otp_server.errors import ErrorKind
 
@@ -80,6 +84,7 @@ def test_another_media_type(content_type: str) -> None:
         b'{"name": -Infinity}',
         b'{"name": "\xff"}',
         b'{"name": "\\ud800"}',
+        b'{"name": 1, "mobilePhone": "\\ud800"}',
         '{"name": "a"}'.encode("utf-16"),
         b'\xef\xbb\xbf{"name": "a"}',
         b'{"count": ' + b"9" * 5000 + b"}",
@@ -199,3 +204,72 @@ def test_the_other_style_says_malformed() -> None:
         json_body(post('{"name": "a", "secret": 1}'), Body)
     assert raised.value.kind is ErrorKind.MALFORMED
     assert "secret" not in raised.value.detail
+
+
+_WORDS = st.sampled_from(
+    [
+        *(
+            '"a"',
+            '"b"',
+            '"type"',
+            '"\\u0061"',
+            '"\\ud800"',
+            '"\\n"',
+            '"\\x"',
+            '"\x01"',
+            '"é"',
+            '"open',
+        ),
+        *("0", "-0", "01", "7", "1.5", "1e400", "9" * 18, "9" * 19, "9" * 5000, "NaN", "-Infinity"),
+        *("true", "false", "null", "nul", "", " ", "\t", "\u00a0", "\ufeff", ",", ":", "{}", "[]"),
+    ]
+)
+
+
+def _inside(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    members = st.lists(st.builds("{}:{}".format, _WORDS, values), max_size=4)
+    return st.one_of(
+        st.lists(values, max_size=3).map(lambda items: f"[{','.join(items)}]"),
+        members.map(lambda pairs: f"{{{','.join(pairs)}}}"),
+        values.map(lambda value: f" {value}\n"),
+    )
+
+
+TEXTS = st.one_of(
+    st.recursive(_WORDS, _inside, max_leaves=12).map(lambda text: text.encode()),
+    st.integers(DEPTH_MAX - 2, DEPTH_MAX + 2).map(lambda n: b"[" * n + b"]" * n),
+    st.binary(max_size=12),
+)
+
+
+def _read_strictly(body: bytes) -> object:
+    """What the whole check says: nothing, or how it refuses."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_bodies, "is_plain_json", lambda *_: False)
+        try:
+            json_bodies._checked(post(body))
+        except ApiError as error:
+            return error.detail
+    return None
+
+
+@settings(max_examples=2000)
+@given(TEXTS)
+@example(b'{"a":1,"a":2}')
+@example(b'[{"a":1},{"a":2}]')
+@example(b'{"a":{"b":1},"b":{"a":1}}')
+def test_what_is_plain_passes_the_whole_check(body: bytes) -> None:
+    if is_plain_json(body, DEPTH_MAX):
+        assert _read_strictly(body) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"type":"email-login","email":"person@example.com"}',
+        '{"type": "t", "mobilePhone": "+49170", "entities": [{"type": "client", "id": 338}]}',
+        '{"code":"123456"}',
+    ],
+)
+def test_what_clients_send_is_plain(body: str) -> None:
+    assert is_plain_json(body.encode(), DEPTH_MAX)

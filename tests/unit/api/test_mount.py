@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from otp_server.api.batches import one_by_one
-from otp_server.api.mount import by_path, mount
+from otp_server.api.mount import mount
 from otp_server.api.operation import ApiError, ErrorStyle, Operation, Request, Response
 from otp_server.api.problem import PROBLEMS
+from otp_server.api.resources import by_path
 from otp_server.api.web import WebOptions, make_app
 from otp_server.domain.client import Scope
 from otp_server.errors import ErrorKind, StoreUnavailable

@@ -13,9 +13,9 @@ import pytest
 import trio
 
 from otp_server.api.device.http import DeviceHttp, DeviceHttpOptions
-from otp_server.api.mount import by_path
 from otp_server.api.openapi import errors_of, openapi_document
 from otp_server.api.operation import ApiError, Parameter
+from otp_server.api.resources import by_path
 from otp_server.api.rest.configuration_shapes import (
     ChallengeRouteBody,
     ChallengeTypeBody,

@@ -48,7 +48,7 @@ SVC_ASKED = Asked(
     "value",
     [
         HANDSHAKE,
-        Start(*(getattr(HANDSHAKE, name) for name in HANDSHAKE.__match_args__), KEY),
+        Start(*(getattr(HANDSHAKE, name) for name in HANDSHAKE.__struct_fields__), KEY),
         Ready(1, None, CONTACTS, frozenset(CONTACTS), 0),  # type: ignore[arg-type] # no plan is looked at
         Declined(None, CONTACTS),  # type: ignore[arg-type] # no refusal either
         SEARCH,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from otp_server.api.operation import ApiError, Operation, Request, Response
 from otp_server.api.svc.calling import query_parameters
@@ -292,10 +293,14 @@ def test_get_is_left_out_where_it_is_not_allowed() -> None:
         "bootstrap_authn_by_get",
     }
     assert not any(each.head for each in both.values() if each.method == "GET")
-    assert {name for name, each in only.items() if each.hot} == {
+    assert {name for name, each in only.items() if each.alone} == {
         "otp_send",
-        "otp_verify",
         "otp_set_password",
+        "session_sign_in",
+    }
+    assert {name for name, each in only.items() if not each.hot} == {
+        "unknown_service_by_get",
+        "unknown_service_by_post",
     }
 
 

@@ -90,6 +90,26 @@ def test_what_was_measured_is_on_the_page() -> None:
     assert "&lt;native&gt;" in html
 
 
+def test_what_one_face_does_to_the_other_is_on_one_chart() -> None:
+    scenarios = ("beside-devices-alone", "beside-devices-attempt", "beside-http-alone")
+    curve = [(50.0, 100.0), (100.0, 400.0)]
+    records = [Record(each, "rest", 1, {"p99_us": 4.0}, curve=curve) for each in scenarios]
+    _, html = page(Contents("t", "c", {}, records)).split("One face beside the other")
+    chart, _ = html.split("Every figure")
+    assert chart.count("<svg") == 1  # the other face was not measured beside anything
+    assert chart.count("<polyline") == 2
+    assert "beside-devices-attempt" in chart
+
+
+def test_an_overload_has_its_bars() -> None:
+    measures = {"attempt_p99_us": 250_000.0, "init_shed_share": 0.9, "recovered_s": 0.3}
+    html = page(Contents("t", "c", {}, [Record("overload", "rest", 1, measures)]))
+    assert html.count("<svg") == 3
+    for word in ("attempts, p99", "250,000", "inits</text>", "0.900", "0.300"):
+        assert word in html
+    assert "Overload" not in page(contents())
+
+
 def test_an_empty_run_is_a_page_too() -> None:
     assert page(Contents("t", "c", {}, [])).endswith("</body></html>\n")
 

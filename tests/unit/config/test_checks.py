@@ -51,21 +51,30 @@ def test_the_defaults_are_fit_and_in_production_but_for_delivery() -> None:
     assert [finding.where for finding in refused] == ["delivery.email.kind", "delivery.sms.kind"]
 
 
-def test_the_native_transport_needs_linux(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert check_config(changed(device__transport="native")) == []
+OTHER_TRANSPORT = {"device": "trio-websocket", "http": "hypercorn"}
+NO_NATIVE = {f"{section}__transport": other for section, other in OTHER_TRANSPORT.items()}
+
+
+@pytest.mark.parametrize("section", ["device", "http"])
+def test_the_native_transport_needs_linux(section: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = NO_NATIVE | {f"{section}__transport": "native"}
+    assert check_config(changed(**values)) == []
     monkeypatch.setattr(sys, "platform", "darwin")
-    finding = only(device__transport="native")
-    assert (finding.where, finding.mend) == ("device.transport", "use trio-websocket")
+    finding = only(**values)
+    assert finding.where == f"{section}.transport"
+    assert finding.mend == f"use {OTHER_TRANSPORT[section]}"
+    assert check_config(changed(**NO_NATIVE)) == []
 
 
-def test_the_native_transport_speaks_no_tls(tmp_path: Path) -> None:
+@pytest.mark.parametrize("section", ["device", "http"])
+def test_the_native_transport_speaks_no_tls(section: str, tmp_path: Path) -> None:
     pem = tmp_path / "a.pem"
     pem.write_text("")
-    tls = {"device__tls_certificate": str(pem), "device__tls_key": str(pem)}
-    finding = only(device__transport="native", **tls)
-    assert finding.where == "device.transport"
+    tls = {f"{section}__tls_certificate": str(pem), f"{section}__tls_key": str(pem)}
+    finding = only(**{f"{section}__transport": "native"}, **tls)
+    assert finding.where == f"{section}.transport"
     assert finding.reason == "the native transport does not speak TLS"
-    assert check_config(changed(device__transport="trio-websocket", **tls)) == []
+    assert check_config(changed(**NO_NATIVE, **tls)) == []
 
 
 def test_the_longest_code_is_not_shorter_than_the_shortest() -> None:
@@ -108,7 +117,7 @@ def test_any_number_of_listeners_on_port_0() -> None:
 def test_tls_files_come_in_pairs_and_can_be_read(section: str, tmp_path: Path) -> None:
     here, there = tmp_path / "a.pem", tmp_path / "b.pem"
     here.write_text("")
-    speaks = {"device__transport": "trio-websocket"}
+    speaks = NO_NATIVE
     finding = only(**speaks, **{f"{section}__tls_certificate": str(here)})
     assert (finding.where, finding.mend) == (f"{section}.tls_key", "give both or neither")
     finding = only(**speaks, **{f"{section}__tls_key": str(here)})
@@ -142,7 +151,7 @@ def test_production_refuses_open_listeners_without_tls(section: str, tmp_path: P
     pem.write_text("")
     values: dict[str, object] = {
         f"{section}__listen": Endpoint("0.0.0.0", 1),  # noqa: S104 - refused
-        "device__transport": "trio-websocket",
+        **NO_NATIVE,
     }
     assert check_config(changed(**values)) == []
     finding = only_in_production(**values)

@@ -76,7 +76,8 @@ def test_relative_paths_start_at_the_file(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "etc").mkdir()
     for name in ("a.pem", "b.pem"):
         (tmp_path / "etc" / name).write_text("")
-    write(tmp_path / "etc", '[http]\ntls_certificate = "a.pem"\n[server]\ndata_dir = "../var"\n')
+    http = '[http]\ntransport = "hypercorn"\ntls_certificate = "a.pem"\n'
+    write(tmp_path / "etc", f'{http}[server]\ndata_dir = "../var"\n')
     monkeypatch.chdir(tmp_path)
     config = load_config(Path("etc/otp.toml"), {"OTP_SERVER_HTTP__TLS_KEY": "b.pem"})
     assert config.http.tls == (tmp_path / "etc/a.pem", tmp_path / "etc/b.pem")

@@ -45,6 +45,7 @@ DEFAULTS = {
     "confirm.in_all": ((100, 60),),
     "confirm.quick_session_s": 172800,
     "http.listen": Endpoint("127.0.0.1", 8700),
+    "http.transport": "native",
     "http.trusted_proxies": (),
     "http.max_body_bytes": 65536,
     "http.tls_certificate": "",

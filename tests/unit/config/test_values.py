@@ -69,6 +69,7 @@ TABLE: dict[str, Row] = {
     "confirm.in_all": WINDOWS,
     "confirm.quick_session_s": ([60, 86400], ["60", 59, 401 * 86400], ("3600", 3600)),
     "http.listen": LISTEN,
+    "http.transport": (["hypercorn", "native"], ["uvicorn", 1], ("native", "native")),
     "http.trusted_proxies": (
         [[], ["::1"]],
         ["::1", [1]],

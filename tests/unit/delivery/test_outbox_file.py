@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -11,11 +12,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
+import pytest
 import trio
 
 from otp_server.delivery.outbox_file import OutboxFileSender
 from otp_server.domain.challenge_type import Channel
-from otp_server.services.ports.delivery import Message, NotSent, SendProblem, Sent
+from otp_server.services.ports.delivery import BatchSender, Message, NotSent, SendProblem, Sent
 
 MESSAGE = Message(
     id="1-1",
@@ -28,6 +31,14 @@ MESSAGE = Message(
     expires_at_ms=0,
 )
 
+LINE = {
+    "channel": "sms",
+    "to": "+420600000001",
+    "subject": "",
+    "text": "Kód 123456\nJe váš.",
+    "process": "00000000-0000-0000-0000-000000000001",
+}
+
 
 def lines(path: Path) -> list[dict[str, str]]:
     data = path.read_bytes()
@@ -38,15 +49,7 @@ def lines(path: Path) -> list[dict[str, str]]:
 async def test_one_line_a_message_with_the_fields_people_look_for(tmp_path: Path) -> None:
     path = tmp_path / "outbox.jsonl"
     assert await OutboxFileSender(path).send(MESSAGE) == Sent()
-    assert lines(path) == [
-        {
-            "channel": "sms",
-            "to": "+420600000001",
-            "subject": "",
-            "text": "Kód 123456\nJe váš.",
-            "process": "00000000-0000-0000-0000-000000000001",
-        }
-    ]
+    assert lines(path) == [LINE]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -58,6 +61,50 @@ async def test_parallel_writers_do_not_mix_their_lines(tmp_path: Path) -> None:
             text = f"{n}:" + "x" * (n * 37)
             nursery.start_soon(senders[n % 2].send, replace(MESSAGE, text=text))
     assert sorted(int(line["text"].split(":")[0]) for line in lines(path)) == [*range(200)]
+
+
+async def test_many_at_once_are_as_many_lines_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.jsonl"
+    sender = OutboxFileSender(path)
+    assert isinstance(sender, BatchSender)
+    messages = [replace(MESSAGE, text=f"{n}") for n in range(100)]
+    assert await sender.send_many(messages) == [Sent()] * 100
+    assert await sender.send_many([]) == []
+    assert [line["text"] for line in lines(path)] == [f"{n}" for n in range(100)]
+
+
+async def test_of_many_those_that_there_is_room_for_are_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "outbox.jsonl"
+    path.write_bytes(b"{}\n")
+    write = os.write
+    length = len(msgspec.json.encode(LINE)) + 1
+
+    def write_some(file: int, data: bytes) -> int:
+        return write(file, data[: 2 * length + length // 2])
+
+    monkeypatch.setattr(os, "write", write_some)
+    outcomes = await OutboxFileSender(path).send_many([MESSAGE] * 5)
+    left = NotSent(SendProblem.UNREACHABLE, 1000)
+    assert outcomes == [Sent(), Sent(), left, left, left]
+    assert lines(path) == [{}, LINE, LINE]
+
+    truncate, calls = os.ftruncate, 0
+
+    def truncate_once(file: int, size: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise OSError(errno.EIO, "a fault")
+        truncate(file, size)
+
+    monkeypatch.setattr(os, "ftruncate", truncate_once)
+    outcomes = await OutboxFileSender(path).send_many([MESSAGE] * 5)
+    assert outcomes == [Sent(), Sent(), left, left, left]  # what was torn goes with the next
+    monkeypatch.undo()
+    assert await OutboxFileSender(path).send(MESSAGE) == Sent()
+    assert lines(path) == [{}, *[LINE] * 5]
 
 
 async def test_a_torn_last_line_is_taken_away(tmp_path: Path) -> None:
@@ -95,10 +142,10 @@ async def test_a_folder_that_is_gone_is_worth_another_try(tmp_path: Path) -> Non
 _FULL_DISK = """
 import signal, sys
 from pathlib import Path
-from otp_server.delivery.outbox_file import append_line
+from otp_server.delivery.outbox_file import append_lines
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 try:
-    append_line(Path(sys.argv[1]), b"y" * 900 + b"\\n")
+    append_lines(Path(sys.argv[1]), [b"y" * 900 + b"\\n"])
 except OSError as error:
     sys.exit(7)
 """

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec import structs
 
 from otp_server.domain.audit import GENESIS, AuditEntry, chained
 from otp_server.services.audit import AuditService
@@ -58,7 +57,7 @@ async def test_a_changed_field_shows_at_its_entry(field: str) -> None:
     trail = Trail(9)
     seq, entry, previous, digest = trail.rows[4]
     other = 77 if field == "at_ms" else "changed"
-    trail.rows[4] = (seq, replace(entry, **{field: other}), previous, digest)
+    trail.rows[4] = (seq, structs.replace(entry, **{field: other}), previous, digest)
     walk = await AuditService(trail).verify()
     assert (walk.broken_seq, walk.entries, walk.last_seq) == (5, 4, 4)
     assert walk.last_digest == trail.rows[3][3]
@@ -67,7 +66,7 @@ async def test_a_changed_field_shows_at_its_entry(field: str) -> None:
 async def test_a_changed_entry_with_a_hash_made_anew_shows_at_the_next() -> None:
     trail = Trail(9)
     seq, entry, previous, _ = trail.rows[4]
-    forged = replace(entry, outcome="forged")
+    forged = structs.replace(entry, outcome="forged")
     trail.rows[4] = (seq, forged, previous, chained(previous, forged))
     assert (await AuditService(trail).verify()).broken_seq == 6
 

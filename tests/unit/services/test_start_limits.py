@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from otp_server.domain.process_outcome import ProcessRefused, Quota
 from otp_server.errors import ErrorKind, LimiterFull
@@ -175,7 +176,7 @@ def test_an_address_is_counted_as_its_network() -> None:
 def test_a_contact_is_counted_by_tenant_and_type() -> None:
     table = limits(replace(UNLIMITED, contact=((1, 60_000),)))
     other = wish(0, CALLER._replace(tenant="other"))
-    wishes = [wish(0), other, replace(wish(0), type_id=2), wish(0), other]
+    wishes = [wish(0), other, structs.replace(wish(0), type_id=2), wish(0), other]
     outcomes = [table.begin_start(each, NOW) for each in wishes]
     assert [isinstance(each, Charged) for each in outcomes] == [True, True, True, False, False]
 
@@ -186,7 +187,7 @@ def test_policies_name_no_contact() -> None:
     told = table.foresee(wish(phone="+491701234567"), NOW)
     assert isinstance(told, tuple)
     assert {quota.policy for quota in told} == {"contact-60", "tenant-60"}
-    assert {field.name for field in fields(Quota)} == {
+    assert {field.name for field in structs.fields(Quota)} == {
         "policy",
         "limit",
         "window_ms",

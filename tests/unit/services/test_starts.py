@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 from trio.testing import MockClock
 
 from otp_server.domain.contact import PhoneRules
@@ -39,6 +40,7 @@ from tests.support.process_world import (
 )
 
 if TYPE_CHECKING:
+    from otp_server.domain.challenge_type import Plan
     from otp_server.services.ports import Store
 
 LIMITED = replace(UNLIMITED, contact=CONTRACT)
@@ -104,6 +106,25 @@ async def test_a_new_init_supersedes_and_its_code_alone_works() -> None:
     assert isinstance(await world.try_right(second.uuid), Accepted)
 
 
+async def test_a_batch_asks_for_each_plan_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = ProcessWorld()
+    await world.add_type()
+    await world.add_type("other", [(MAIL, 1)])
+    asked: list[str] = []
+    plan_of = world.plans.plan_of
+
+    async def noted(tenant: str, type_name: str) -> tuple[int, Plan | None]:
+        asked.append(type_name)
+        return await plan_of(tenant, type_name)
+
+    monkeypatch.setattr(world.plans, "plan_of", noted)
+    batch = [init(type_name=name, phone=PHONE, email=EMAIL) for name in ("login", "other") * 40]
+    answers = await world.starts.handshake_many([handshake(start) for start in batch])
+    channels = [each.channel for each in answers if isinstance(each, HandshakeAnswer)]
+    assert channels == [SMS, MAIL] * 40
+    assert asked == ["login", "other"]
+
+
 # What is wrong with a request.
 
 
@@ -136,7 +157,7 @@ async def test_each_wrong_field_is_named_and_nothing_charged(
     await world.add_type()
     await world.add_type("mail only", [(MAIL, 1)])
     await world.add_type("no route", [])
-    start = replace(start, entities=tuple(start.entities))
+    start = structs.replace(start, entities=tuple(start.entities))
     for _ in range(2):
         refused = await world.refusal(start)
         assert refused.kind is ErrorKind.INVALID_FIELDS

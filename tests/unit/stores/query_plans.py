@@ -46,8 +46,9 @@ async def plans_of(store: SqliteStore, run: Callable[[ProcessWork], object]) -> 
 
 
 def is_scan(line: str) -> bool:
-    """A list given as JSON is read whole on purpose, and so are tenants found step by step."""
-    return line.startswith("SCAN") and "json_each" not in line and line not in STEPS
+    """A list that was given is read whole on purpose, and so are tenants found step by step."""
+    given = "VIRTUAL TABLE" in line
+    return line.startswith("SCAN") and not given and line not in STEPS
 
 
 async def steps_of(store: SqliteStore, run: Callable[[ProcessWork], object]) -> int:

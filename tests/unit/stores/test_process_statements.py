@@ -22,6 +22,8 @@ from otp_server.stores.sqlite import attempt_statements as attempts
 from otp_server.stores.sqlite import outbox_statements as outbox
 from otp_server.stores.sqlite import process_statements as processes
 from otp_server.stores.sqlite import search_statements as search
+from otp_server.stores.sqlite import settle_statements as settling
+from otp_server.stores.sqlite import start_statements as starting
 from otp_server.stores.sqlite.process_rows import ProcessWork
 from tests.contracts.rest_samples import (
     BOTH,
@@ -73,7 +75,7 @@ def settle(work: ProcessWork) -> None:
         keyed = claim(f"settle {n} {right} {work.connection.total_changes()}")
         [one] = attempts.count_attempts(work, [attempt(n, claim=keyed)])
         if isinstance(one, Counted):
-            attempts.settle_attempts(work, [verdict(one, right=right, claim=keyed)])
+            settling.settle_attempts(work, [verdict(one, right=right, claim=keyed)])
 
 
 def send(work: ProcessWork) -> None:
@@ -89,8 +91,8 @@ def send(work: ProcessWork) -> None:
 
 
 HOT: list[Callable[[ProcessWork], object]] = [
-    lambda w: processes.start_processes(w, [new_process(9, of=BOTH, mail=1, claim=claim("new"))]),
-    lambda w: processes.start_processes(
+    lambda w: starting.start_processes(w, [new_process(9, of=BOTH, mail=1, claim=claim("new"))]),
+    lambda w: starting.start_processes(
         w, [new_process(9, entities=(client(1),), claim=claim("start", operation="init"))]
     ),
     lambda w: attempts.count_attempts(w, [attempt(1, claim=claim("count"))] * 2),
@@ -98,7 +100,7 @@ HOT: list[Callable[[ProcessWork], object]] = [
     settle,
     send,
     lambda w: outbox.next_message_at(w, SMS),
-    lambda w: processes.recall_starts(w, [(TENANT, claim("start", operation="init"))], T0),
+    lambda w: starting.recall_starts(w, [(TENANT, claim("start", operation="init"))], T0),
     lambda w: search.find_process(w, TENANT, uuid(1)),
     lambda w: search.starts_since(w, (T0, 5), 10),
     lambda w: search.key_ids_in_use(w, T0),
@@ -209,7 +211,7 @@ async def test_a_plan_number_given_again_after_a_rollback_is_another_plan(
     """The cache goes by content: the second plan gets the row number of the first."""
 
     def start_and_fail(work: ProcessWork) -> None:
-        processes.start_processes(work, [new_process(1, of=BOTH, mail=1)])
+        starting.start_processes(work, [new_process(1, of=BOTH, mail=1)])
         assert work.by_uuid(TENANT, uuid(1)) is not None  # now it is cached
         raise RuntimeError("no commit")
 

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator
 import h11
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from otp_server.api.operation import ApiError
 from otp_server.api.problem import render_problem
 from otp_server.errors import ErrorKind
 from otp_server.transport import http
 from otp_server.transport.http_framing import UNREADABLE, FramingGuard, Offence
-from tests.support.framing_corpus import BAD, CHUNKED, GET, GOOD, HEAD_BYTES_MAX, START, Row
+from tests.support.framing_corpus import BAD, CHUNKED, GET, GOOD, HEAD_BYTES_MAX, Row
+from tests.support.framing_requests import PLACES, REQUESTS, SPOILERS, cut, spoil
 
 EVERY_SPLIT_BYTES_MAX = 400
 
@@ -109,46 +109,6 @@ def test_the_problem_is_the_one_the_application_says() -> None:
 
 # --- any requests, any cuts -----------------------------------------------------------------------
 
-FIELD = st.builds(
-    lambda name, value: b"X-" + name + b": " + value + b"\r\n",
-    st.text("abcXYZ019-_.~", min_size=1, max_size=8).map(str.encode),
-    st.text(" \tabc:;,=\xe9\xff\"'", max_size=12).map(lambda text: text.encode("latin-1")),
-)
-FIELDS = st.lists(FIELD, max_size=3).map(b"".join)
-BODY = st.one_of(st.binary(max_size=40), st.just(GET), st.just(CHUNKED + b"0\r\n\r\n"))
-
-
-def in_chunks(bodies: list[bytes], trailer: bytes) -> bytes:
-    chunks = [b"%x\r\n%s\r\n" % (len(body), body) for body in bodies if body]
-    return b"".join(chunks) + b"0\r\n" + trailer + b"\r\n"
-
-
-REQUEST = st.one_of(
-    st.builds(lambda fields: GET[:-2] + fields + b"\r\n", FIELDS),
-    st.builds(
-        lambda fields, body: START + fields + b"Content-Length: %d\r\n\r\n" % len(body) + body,
-        FIELDS,
-        BODY,
-    ),
-    st.builds(
-        lambda fields, bodies, trailer: (
-            START + fields + b"Transfer-Encoding: chunked\r\n\r\n" + in_chunks(bodies, trailer)
-        ),
-        FIELDS,
-        st.lists(BODY, max_size=3),
-        FIELDS,
-    ),
-)
-REQUESTS = st.lists(REQUEST, min_size=1, max_size=4)
-
-
-def cut(data: bytes, places: list[int]) -> list[bytes]:
-    ends = sorted({place % len(data) for place in places} - {0})
-    return [data[a:b] for a, b in zip([0, *ends], [*ends, len(data)], strict=True)]
-
-
-PLACES = st.lists(st.integers(0, 4000), max_size=8)
-
 
 @settings(max_examples=300, deadline=None)
 @given(REQUESTS, PLACES)
@@ -160,20 +120,12 @@ def test_any_cut_of_any_good_requests_passes_unchanged(
     assert read_by_h11(data) == (len(requests), False)
 
 
-SPOILER = st.sampled_from(
-    [b"\n", b"\r", b"\r\n", b"\0", b" ", b"\t", b";", b":", b"0", b"f", b"x", b"GET", b"\r\n\r\n"]
-)
-
-
 @settings(max_examples=500, deadline=None)
-@given(REQUESTS, st.lists(st.tuples(st.integers(0, 4000), SPOILER), max_size=4), PLACES)
+@given(REQUESTS, SPOILERS, PLACES)
 def test_a_cut_does_not_change_the_verdict(
     requests: list[bytes], spoilers: list[tuple[int, bytes]], places: list[int]
 ) -> None:
-    data = b"".join(requests)
-    for place, spoiler in spoilers:
-        at = place % len(data)
-        data = data[:at] + spoiler + data[at + place % 2 :]  # put in, or in the place of a byte
+    data = spoil(b"".join(requests), spoilers)
     whole, offence = heard([data])
     passed, same_offence = heard(cut(data, places))
     assert same_offence is offence

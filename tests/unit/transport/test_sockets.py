@@ -62,17 +62,18 @@ def test_a_host_that_is_none_is_named() -> None:
 
 
 def test_descriptors_bound_connections() -> None:
-    assert connections_possible(1000, 1_000_000) == 1000 - 64 - 234 - 70  # not let in yet
-    assert connections_possible(1 << 20, 1_000_000) == 1_000_000
-    assert connections_possible(1_000_000, 500) == 500
-    assert connections_possible(10, 500) == 1
-    assert connections_possible(1000, 1_000_000, client_sockets=58) < 1000 - 64 - 234 - 58
+    assert connections_possible(1000, 234, 1_000_000) == 1000 - 64 - 234 - 70  # not let in yet
+    assert connections_possible(1 << 20, 4096, 1_000_000) == 1_000_000
+    assert connections_possible(1_000_000, 4096, 500) == 500
+    assert connections_possible(10, 8, 500) == 1
     assert client_sockets_possible(1000, 10_000) == 58
     assert client_sockets_possible(1_000_000, 10_000) == 10_000
     assert client_sockets_possible(10, 10_000) == 1
     assert http_connections_possible(1000) == 234
     assert http_connections_possible(1_000_000) == 4096
     assert http_connections_possible(10) == 8
+    assert http_connections_possible(1000, 2) == 234  # 117 each
+    assert http_connections_possible(1_000_000, 2) == 8192
 
 
 def test_the_accept_loop_tells_of_its_trouble_now_and_then(

@@ -11,6 +11,8 @@ pub struct Answer<'data> {
     pub status: u16,
     /// Its body.
     pub body: &'data [u8],
+    /// Its Retry-After, in seconds.
+    pub retry_after_s: Option<u32>,
 }
 
 /// The answer at the beginning of `data` and how many bytes it has; `None` while it is not whole.
@@ -32,7 +34,7 @@ pub fn parse(data: &[u8]) -> Result<Option<(Answer<'_>, usize)>, String> {
         .and_then(|rest| rest.get(..3))
         .and_then(|digits| digits.parse().ok())
         .ok_or("an answer is no HTTP/1.1")?;
-    let (mut length, mut is_json) = (None, false);
+    let (mut length, mut is_json, mut retry_after_s) = (None, false, None);
     for line in lines {
         let (name, value) = line
             .split_once(':')
@@ -45,7 +47,10 @@ pub fn parse(data: &[u8]) -> Result<Option<(Answer<'_>, usize)>, String> {
                     return Err("an answer has two lengths".to_owned());
                 }
             }
-            "content-type" => is_json = value == "application/json",
+            "content-type" => is_json = is_json_type(value),
+            "retry-after" => {
+                retry_after_s = Some(value.parse().map_err(|_| "a Retry-After is no number")?);
+            }
             "transfer-encoding" => return Err("an answer came in chunks".to_owned()),
             "connection" if value.eq_ignore_ascii_case("close") => {
                 return Err(format!("an answer ({status}) ends its connection"));
@@ -58,9 +63,17 @@ pub fn parse(data: &[u8]) -> Result<Option<(Answer<'_>, usize)>, String> {
         return Err(format!("an answer ({status}) is not JSON"));
     }
     let whole = end + 4 + length;
-    Ok(data
-        .get(end + 4..whole)
-        .map(|body| (Answer { status, body }, whole)))
+    let answer = |body| Answer {
+        status,
+        body,
+        retry_after_s,
+    };
+    Ok(data.get(end + 4..whole).map(|body| (answer(body), whole)))
+}
+
+fn is_json_type(value: &str) -> bool {
+    let media_type = value.split(';').next().unwrap_or(value).trim_end();
+    matches!(media_type, "application/json" | "application/problem+json")
 }
 
 /// What a request wants to be answered.
@@ -74,6 +87,10 @@ pub enum Want {
     Attempt(bool),
     /// So many processes.
     Found(usize),
+    /// A device's code was right: a token.
+    Confirmed,
+    /// An account's code is right.
+    Verified,
 }
 
 impl Want {
@@ -87,11 +104,35 @@ impl Want {
             "init" => Ok(Self::Init),
             "accepted" => Ok(Self::Attempt(true)),
             "wrong" => Ok(Self::Attempt(false)),
+            "confirmed" => Ok(Self::Confirmed),
+            "verified" => Ok(Self::Verified),
             other => other
                 .strip_prefix("found ")
                 .and_then(|count| count.parse().ok())
                 .map(Self::Found)
                 .ok_or_else(|| format!("nothing is wanted by the word {other:?}")),
+        }
+    }
+
+    /// What kind of request it is of.
+    #[must_use]
+    pub const fn class(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::Init => "init",
+            Self::Attempt(_) => "attempt",
+            Self::Found(_) => "search",
+            Self::Confirmed => "confirm",
+            Self::Verified => "verify",
+        }
+    }
+
+    /// The frame of the answers of its face.
+    fn is_in_envelope(self, said: &Value) -> bool {
+        match self {
+            Self::Confirmed => true, // a bare object
+            Self::Verified => said["__ack__"] == "otp.verify" && said["__timestamp__"].is_u64(),
+            _ => said["status"] == "ok" && said["timestamp"].is_u64(),
         }
     }
 
@@ -103,10 +144,9 @@ impl Want {
         let said: Value =
             serde_json::from_slice(answer.body).map_err(|_| "an answer's body is not JSON")?;
         if answer.status != 200 {
-            let code = said["error"]["code"].as_str().unwrap_or("no error code");
-            return Err(format!("answered {}: {code}", answer.status));
+            return Err(format!("answered {}: {}", answer.status, error_of(&said)));
         }
-        if said["status"] != "ok" || !said["timestamp"].is_u64() {
+        if !self.is_in_envelope(&said) {
             return Err("an answer is in no envelope".to_owned());
         }
         let data = &said["data"];
@@ -119,6 +159,13 @@ impl Want {
             Self::Found(count) => data
                 .as_array()
                 .is_some_and(|found| found.len() == count && found.iter().all(is_process)),
+            // A token of ours is a JWT: three words of base64 for URLs.
+            Self::Confirmed => said["token"]
+                .as_str()
+                .is_some_and(|token| token.split('.').filter(|word| !word.is_empty()).count() == 3),
+            Self::Verified => ["uid", "secret", "code"]
+                .iter()
+                .all(|&name| data[name].as_str().is_some_and(|value| !value.is_empty())),
         };
         if right {
             Ok(())
@@ -126,6 +173,34 @@ impl Want {
             Err(format!("an answer is not what was wanted: {self:?}"))
         }
     }
+}
+
+/// Whether this is a call that was shed, as it has to be told: 503, when to ask again, and why.
+///
+/// # Errors
+/// What a 503 lacks.
+pub fn is_shed(answer: Answer<'_>) -> Result<bool, String> {
+    if answer.status != 503 {
+        return Ok(false);
+    }
+    let said: Value =
+        serde_json::from_slice(answer.body).map_err(|_| "a refusal's body is not JSON")?;
+    let word = error_of(&said);
+    if !word.eq_ignore_ascii_case("overloaded") {
+        return Err(format!("answered 503: {word}"));
+    }
+    match answer.retry_after_s {
+        Some(1..) => Ok(true),
+        _ => Err("a refusal does not say when to ask again".to_owned()),
+    }
+}
+
+/// The word for what went wrong, in the style of any face.
+fn error_of(said: &Value) -> &str {
+    [&said["error"]["code"], &said["error"]]
+        .into_iter()
+        .find_map(Value::as_str)
+        .unwrap_or("no error code")
 }
 
 fn is_channel(data: &Value) -> bool {
@@ -157,6 +232,7 @@ mod tests {
         let answer = Answer {
             status,
             body: body.as_bytes(),
+            retry_after_s: None,
         };
         Want::parse(want).expect("a word").check(answer)
     }
@@ -172,8 +248,51 @@ mod tests {
         let right = Answer {
             status: 200,
             body: b"{}",
+            retry_after_s: None,
         };
         assert_eq!(parse(&data), Ok(Some((right, length))));
+    }
+
+    #[test]
+    fn other_kinds_of_json_and_when_to_ask_again_are_read() {
+        for kind in [
+            "application/json; charset=utf-8",
+            "application/problem+json",
+        ] {
+            let head = format!("HTTP/1.1 503 x\r\ncontent-type: {kind}\r\nretry-after: 7\r\n");
+            let data = format!("{head}content-length: 0\r\n\r\n");
+            let (answer, _) = parse(data.as_bytes()).expect("fine").expect("whole");
+            assert_eq!((answer.status, answer.retry_after_s), (503, Some(7)));
+        }
+        let data = "HTTP/1.1 503 x\r\nretry-after: soon\r\n\r\n";
+        assert!(
+            parse(data.as_bytes())
+                .expect_err("no number")
+                .contains("Retry-After")
+        );
+    }
+
+    #[test]
+    fn a_refusal_counts_as_shed_only_when_it_says_why_and_until_when() {
+        let shed = |status, body: &str, retry_after_s| {
+            is_shed(Answer {
+                status,
+                body: body.as_bytes(),
+                retry_after_s,
+            })
+        };
+        let rest = r#"{"status":"error","error":{"code":"OVERLOADED"}}"#;
+        let problem = r#"{"status":503,"error":"overloaded"}"#;
+        assert_eq!(shed(503, rest, Some(1)), Ok(true));
+        assert_eq!(shed(503, problem, Some(1)), Ok(true));
+        assert_eq!(shed(429, rest, Some(1)), Ok(false));
+        assert!(shed(503, rest, None).is_err() && shed(503, rest, Some(0)).is_err());
+        let other = r#"{"status":"error","error":{"code":"UNAVAILABLE"}}"#;
+        assert_eq!(
+            shed(503, other, Some(1)),
+            Err("answered 503: UNAVAILABLE".to_owned())
+        );
+        assert!(shed(503, "<html>", Some(1)).is_err());
     }
 
     #[test]
@@ -226,6 +345,22 @@ mod tests {
             assert!(said(want, 200, &body.replace("ok", "error")).is_err());
             assert!(said(want, 200, &body.replace(":1,", ":\"1\",")).is_err());
         }
+    }
+
+    #[test]
+    fn the_answers_of_the_other_faces_are_checked() {
+        let verified = r#"{"__ack__":"otp.verify","__status__":"offline","__timestamp__":1,"data":{"uid":"u","secret":"s","code":"1"}}"#;
+        assert_eq!(said("verified", 200, verified), Ok(()));
+        assert!(said("verified", 200, &verified.replace("uid", "status")).is_err());
+        assert!(said("verified", 200, &verified.replace("verify", "send")).is_err());
+        assert_eq!(said("confirmed", 200, r#"{"token":"a.b.c"}"#), Ok(()));
+        assert!(said("confirmed", 200, r#"{"token":"a.b"}"#).is_err());
+        assert!(said("confirmed", 200, r#"{"token":".."}"#).is_err());
+        let problem = r#"{"status":400,"error":"invalid_code"}"#;
+        assert_eq!(
+            said("confirmed", 400, problem),
+            Err("answered 400: invalid_code".to_owned())
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use mio::net::TcpStream;
 
 use super::answer::parse;
-use super::requests::{Asked, Requests};
+use super::requests::{Asked, Heard, Requests};
 
 /// One connection.
 #[derive(Debug)]
@@ -66,11 +66,15 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads what is there; the time that a right answer's request belongs to, once it is whole.
+    /// Reads what is there; a right answer, once it is whole.
     ///
     /// # Errors
     /// Why the connection is lost, a wrong answer included.
-    pub fn read(&mut self, scratch: &mut [u8], requests: &Requests) -> Result<Option<u64>, String> {
+    pub fn read(
+        &mut self,
+        scratch: &mut [u8],
+        requests: &Requests,
+    ) -> Result<Option<Heard>, String> {
         loop {
             match self.stream.read(scratch) {
                 Ok(0) => return Err("the server ended the connection".to_owned()),
@@ -90,11 +94,11 @@ impl Connection {
             .asked
             .take()
             .ok_or("an answer came that nobody asked for")?;
-        requests.check(asked, answer)?;
+        let heard = requests.check(asked, answer)?;
         if whole < self.inbox.len() {
             return Err("an answer is longer than it says".to_owned());
         }
         self.inbox.clear();
-        Ok(Some(asked.at_ns))
+        Ok(Some(heard))
     }
 }

@@ -1,20 +1,23 @@
 //! `closed` and `open` over all connections: one thread, one epoll set.
 //!
-//! Only answers that come within the measured window count. Afterwards what is still owed is waited
-//! for, so that silence is seen.
+//! Only answers that come within the measured window count. Afterwards the load may fall, to see how
+//! the server recovers, and what is still owed is waited for, so that silence is seen.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 
 use super::connection::Connection;
 use super::options::{Mode, Options};
-use super::requests::Requests;
-use crate::modes::ask::{Meter, Tally};
+use super::phases::{Classes, Recovery};
+use super::requests::{Heard, Requests};
+use crate::modes::ask::{Meter, Tally, nanoseconds};
 use crate::schedule::Schedule;
 
 const SCRATCH_BYTES: usize = 65_536;
@@ -41,39 +44,69 @@ pub fn run(options: &Options) -> Result<Value, String> {
         Mode::Open => Some(Schedule::new(pool.now_ns(), options.rate, 1)?),
     };
     let end_ns = tally.window.1;
-    let last_ns = end_ns + u64::try_from(OWED.as_nanos()).unwrap_or(0);
+    let mut classes = Classes::new(tally.window);
+    let mut recovery = options.fall.map(|_| Recovery::new(end_ns)).transpose()?;
+    // After the window the load falls, where it is to, before it ends.
+    let mut fall = options.fall;
+    let mut asks_until_ns = end_ns;
+    let mut unsent = 0;
     loop {
         let now_ns = pool.now_ns();
+        if now_ns >= end_ns
+            && let Some((rate, span)) = fall.take()
+        {
+            schedule = Some(Schedule::new(end_ns, rate, 1)?);
+            asks_until_ns = end_ns + nanoseconds(span);
+            // Who had no connection until now gives up: else the load would not have fallen.
+            unsent = pool.due.len();
+            pool.due.clear();
+        }
         if let Some(schedule) = &mut schedule {
-            while now_ns < end_ns
+            while now_ns < asks_until_ns
                 && let Some((intended_ns, _)) = schedule.due(now_ns)
             {
                 pool.due.push_back(intended_ns);
-                if intended_ns >= tally.window.0 {
+                if (tally.window.0..end_ns).contains(&intended_ns) {
                     tally.late.record(now_ns - intended_ns);
                 }
             }
         }
         pool.ask_due(&mut tally);
         meter.look(now_ns, tally.window, &options.watch)?;
-        if now_ns >= last_ns || (now_ns >= end_ns && pool.owed() == 0) || pool.is_lost() {
+        if now_ns >= asks_until_ns + nanoseconds(OWED)
+            || (now_ns >= asks_until_ns && pool.owed() == 0)
+            || pool.is_lost()
+        {
             break;
         }
-        let wait = schedule.as_ref().filter(|_| now_ns < end_ns).map_or(
+        let wait = schedule.as_ref().filter(|_| now_ns < asks_until_ns).map_or(
             Duration::from_millis(10),
             |schedule| match schedule.intended_ns().saturating_sub(now_ns) {
                 0..=SPIN_NS => Duration::ZERO,
                 _ => Duration::from_millis(1),
             },
         );
-        for (asked_ns, answered_ns) in pool.turn(wait)? {
-            tally.answered(asked_ns, answered_ns);
+        for (heard, answered_ns) in pool.turn(wait)? {
+            if !heard.shed {
+                tally.answered(heard.at_ns, answered_ns);
+            }
+            classes.take(heard, answered_ns)?;
+            if let Some(recovery) = &mut recovery {
+                recovery.take(heard, answered_ns);
+            }
             if schedule.is_none() && answered_ns < end_ns {
                 pool.due.push_back(pool.now_ns());
             }
         }
     }
-    report(options, &pool, &tally, &meter)
+    let mut report = report(options, &pool, &tally, &meter)?;
+    report["shed"] = json!(classes.shed());
+    report["classes"] = classes.json();
+    if let (Some(recovery), Some((rate, _))) = (recovery, options.fall) {
+        report["after"] = recovery.json(rate);
+        report["after"]["unsent"] = json!(unsent);
+    }
+    Ok(report)
 }
 
 /// All connections, and the requests that wait for one.
@@ -142,8 +175,8 @@ impl Pool {
         }
     }
 
-    /// Waits at most `wait`; the times of right answers: asked, answered.
-    fn turn(&mut self, wait: Duration) -> Result<Vec<(u64, u64)>, String> {
+    /// Waits at most `wait`; the answers, and when each came.
+    fn turn(&mut self, wait: Duration) -> Result<Vec<(Heard, u64)>, String> {
         match self.poll.poll(&mut self.events, Some(wait)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                 return Err(format!("epoll: {error}"));
@@ -162,9 +195,9 @@ impl Pool {
                 .and_then(|()| connection.read(&mut self.scratch, &self.requests));
             match heard {
                 Ok(None) => {}
-                Ok(Some(asked_ns)) => {
+                Ok(Some(heard)) => {
                     self.idle.push(index);
-                    answers.push((asked_ns, self.now_ns()));
+                    answers.push((heard, self.now_ns()));
                 }
                 Err(why) => self.lose(index, why),
             }
@@ -184,7 +217,14 @@ impl Pool {
 }
 
 fn connect(options: &Options, poll: &Poll, index: usize) -> io::Result<TcpStream> {
-    let stream = std::net::TcpStream::connect(options.target)?;
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    if options.sources > 0 {
+        let last = u8::try_from(index % usize::from(options.sources)).unwrap_or(0);
+        let source = SocketAddrV4::new(Ipv4Addr::new(127, 0, 2, last), 0);
+        socket.bind(&source.into())?;
+    }
+    socket.connect(&options.target.into())?;
+    let stream = std::net::TcpStream::from(socket);
     stream.set_nodelay(true)?;
     stream.set_nonblocking(true)?;
     let mut stream = TcpStream::from_std(stream);

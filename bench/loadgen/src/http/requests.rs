@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 
-use super::answer::{Answer, Want};
+use super::answer::{Answer, Want, is_shed};
 use super::options::Options;
 
 /// A line of the file.
@@ -23,6 +23,17 @@ pub struct Asked {
     pub at_ns: u64,
 }
 
+/// A right answer, or one that says the call was shed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    /// What was wanted.
+    pub want: Want,
+    /// The time its request belongs to.
+    pub at_ns: u64,
+    /// Whether the call was shed.
+    pub shed: bool,
+}
+
 /// All requests of a load, in their order.
 #[derive(Debug)]
 pub struct Requests {
@@ -31,6 +42,7 @@ pub struct Requests {
     wrap: bool,
     headers: String,
     answer: Option<Vec<u8>>,
+    may_shed: bool,
 }
 
 impl Requests {
@@ -45,6 +57,8 @@ impl Requests {
         };
         let token = options.token.as_deref().map(text).transpose()?;
         let answer = options.answer.as_deref().map(text).transpose()?;
+        let more = options.headers.as_deref().map(text).transpose()?;
+        let more = lines_of(more.as_deref().unwrap_or(""));
         let lines: Result<Vec<Line>, String> =
             text(&options.requests)?.lines().map(line_of).collect();
         let lines = lines?;
@@ -62,10 +76,11 @@ impl Requests {
             next: 0,
             wrap: options.wrap,
             headers: format!(
-                "Host: {}\r\nUser-Agent: loadgen\r\nAccept: application/json\r\n{credentials}",
+                "Host: {}\r\nUser-Agent: loadgen\r\nAccept: application/json\r\n{credentials}{more}",
                 options.target
             ),
             answer: answer.map(String::into_bytes),
+            may_shed: options.may_shed,
         })
     }
 
@@ -103,17 +118,27 @@ impl Requests {
         Ok(Asked { want: *want, at_ns })
     }
 
-    /// Whether this answers the request.
+    /// Whether this answers the request; where calls may be shed, that is an answer too.
     ///
     /// # Errors
     /// What is wrong.
-    pub fn check(&self, asked: Asked, answer: Answer<'_>) -> Result<(), String> {
+    pub fn check(&self, asked: Asked, answer: Answer<'_>) -> Result<Heard, String> {
+        let shed = self.may_shed && is_shed(answer)?;
         match &self.answer {
-            None => asked.want.check(answer),
-            Some(right) if answer.status == 200 && answer.body == right => Ok(()),
-            Some(_) => Err("an answer is not the one of the file".to_owned()),
+            _ if shed => {}
+            None => asked.want.check(answer)?,
+            Some(right) if answer.status == 200 && answer.body == right => {}
+            Some(_) => return Err("an answer is not the one of the file".to_owned()),
         }
+        let Asked { want, at_ns } = asked;
+        Ok(Heard { want, at_ns, shed })
     }
+}
+
+/// The lines of a file of headers, as they are sent.
+fn lines_of(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.is_empty());
+    lines.flat_map(|line| [line, "\r\n"]).collect()
 }
 
 fn line_of(text: &str) -> Result<Line, String> {
@@ -145,6 +170,7 @@ mod tests {
             wrap,
             headers: "Host: h\r\n".to_owned(),
             answer: None,
+            may_shed: false,
         }
     }
 
@@ -182,9 +208,42 @@ mod tests {
         let mut requests = requests(&["GET\t/c\tinit\t"], true);
         requests.answer = Some(b"{}".to_vec());
         let asked = requests.take(0, &mut Vec::new()).expect("one");
-        let check = |status, body| requests.check(asked, Answer { status, body });
-        assert_eq!(check(200, b"{}"), Ok(()));
+        let check = |status, body| {
+            requests.check(
+                asked,
+                Answer {
+                    status,
+                    body,
+                    retry_after_s: None,
+                },
+            )
+        };
+        assert!(check(200, b"{}").is_ok());
         assert!(check(500, b"{}").is_err() && check(200, b"{} ").is_err());
+    }
+
+    #[test]
+    fn a_shed_call_is_an_answer_only_where_it_may_be() {
+        let mut requests = requests(&["GET\t/c\tinit\t"], true);
+        let asked = requests.take(3, &mut Vec::new()).expect("one");
+        let answer = Answer {
+            status: 503,
+            body: br#"{"error":{"code":"OVERLOADED"}}"#,
+            retry_after_s: Some(1),
+        };
+        assert_eq!(
+            requests.check(asked, answer),
+            Err("answered 503: OVERLOADED".to_owned())
+        );
+        requests.may_shed = true;
+        let heard = requests.check(asked, answer).expect("shed");
+        assert_eq!((heard.at_ns, heard.shed), (3, true));
+    }
+
+    #[test]
+    fn headers_are_a_line_each() {
+        assert_eq!(lines_of("Cookie: a=b\n\nX: 1"), "Cookie: a=b\r\nX: 1\r\n");
+        assert_eq!(lines_of(""), "");
     }
 
     #[test]

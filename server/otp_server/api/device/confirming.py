@@ -11,7 +11,7 @@ import msgspec
 from otp_server.api.batches import timely
 from otp_server.api.device.shapes import ConfirmBody, KeyAnswer, SessionAnswer, TokenAnswer
 from otp_server.api.json_bodies import json_body
-from otp_server.api.operation import ApiError, Operation, Parameter, Response
+from otp_server.api.operation import ApiError, Operation, Parameter, Priority, Response
 from otp_server.api.problem import PROBLEMS
 from otp_server.domain.address import address_key
 from otp_server.domain.challenge import Route
@@ -85,6 +85,7 @@ class Confirming:
                 render=render,
                 error_style=PROBLEMS,
                 hot=True,
+                priority=Priority.JUDGE,
                 tag="device",
                 body=ConfirmBody,
                 body_example={"otp": "123456"},
@@ -168,6 +169,7 @@ _ERRORS = (
     ErrorKind.INVALID_CODE,
     ErrorKind.UNSUPPORTED_MEDIA_TYPE,
     ErrorKind.RATE_LIMITED,
+    ErrorKind.OVERLOADED,
     ErrorKind.UNAVAILABLE,
 )
 _LINK_ERRORS = (ErrorKind.UNAUTHORIZED, ErrorKind.LINKED_ELSEWHERE)

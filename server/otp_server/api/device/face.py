@@ -16,6 +16,8 @@ import trio
 
 from otp_server.api.device.issuing import IssueQueue
 from otp_server.api.device.sessions import Session, Slot, Standing
+from otp_server.api.lanes import Load
+from otp_server.api.operation import ApiError
 from otp_server.core import (
     Frame,
     decode_auth,
@@ -45,6 +47,7 @@ _HELD_MAX = 8
 _FRAME_KINDS = ("otp_request", "auth", "otp_response", "unknown")
 _BEARER = "bearer"
 _VOID_AGAIN_S = 1.0
+_TELL_AGAIN_S = 10
 
 log = get_logger(__name__)
 
@@ -88,7 +91,14 @@ class FaceServices:
 class DeviceFace:
     """All device connections of this process. ``run`` it before a transport serves it."""
 
-    def __init__(self, services: FaceServices, options: FaceOptions, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        services: FaceServices,
+        options: FaceOptions,
+        metrics: Metrics,
+        load: Load | None = None,
+    ) -> None:
+        """``load`` knows who else waits for the store, and is told who waits here."""
         self._services = services
         self._options = options
         self._metrics = metrics
@@ -100,6 +110,10 @@ class DeviceFace:
         self._queue = IssueQueue(
             services.issue, self._answer, answer_s=options.answer_s, metrics=metrics
         )
+        self._load = Load() if load is None else load
+        self._load.others.append(self._queue)
+        self._shed = (float("-inf"), False)  # when it was judged last
+        self._shed_told_at = float("-inf")
         self._auth_waiting: deque[tuple[Session, str]] = deque()
         self._auth_wake = trio.Event()
         self._unknown: deque[tuple[float, Session, Standing]] = deque()
@@ -306,11 +320,29 @@ class DeviceFace:
         if self._draining:
             self._settle_now(session, slot, ErrorKind.UNAVAILABLE)
             return
+        if self._is_shed(now):
+            self._settle_now(session, slot, ErrorKind.UNAVAILABLE)
+            return
         refused = self._services.issue.admit(session.device_id)
         if refused is None:
             self._queue.put(slot)
         else:
             self._answer([(slot, refused)])  # at once: what waits takes one of few slots
+
+    def _is_shed(self, now: float) -> bool:
+        """Whether somebody more important waits for the store; judged once for a batch."""
+        judged_at, is_shed = self._shed
+        if judged_at != now:
+            try:
+                self._load.check_priority(self._queue.priority, now)
+                is_shed = False
+            except ApiError:
+                is_shed = True
+            self._shed = (now, is_shed)
+        if is_shed and now >= self._shed_told_at + _TELL_AGAIN_S:
+            self._shed_told_at = now
+            log.warning("OTP requests are refused: the store is behind")
+        return is_shed
 
     def _answer(self, answered: Sequence[tuple[Slot, IssueOutcome]]) -> None:
         """Send each answer to the connection that asked, and to no other. Never raises."""

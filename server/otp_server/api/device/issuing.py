@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from otp_server.api import lanes
+from otp_server.api.operation import Priority
 from otp_server.domain.outcome import Reason, Refused
 from otp_server.errors import ErrorKind
 from otp_server.telemetry import get_logger
@@ -40,8 +42,11 @@ class IssueQueue:
     """The admitted requests of all connections.
 
     ``answer`` gets each request put in once, with its outcome, in no promised order, and never
-    raises. It gets a few at a time, and other tasks their turn between.
+    raises. It gets a few at a time, and other tasks their turn between. Implements
+    :class:`api.lanes.Queue`.
     """
+
+    priority = Priority.SHOW
 
     def __init__(
         self,
@@ -64,6 +69,10 @@ class IssueQueue:
         """Queue an admitted request. Never blocks."""
         self._waiting.append(request)
         self._wake.set()
+
+    def is_behind(self, now: float) -> bool:
+        """Whether the store keeps requests waiting."""
+        return bool(self._waiting) and self._waiting[0].arrived_at + lanes.BEHIND_S <= now
 
     async def wait_empty(self) -> None:
         """Until every request put in is answered."""

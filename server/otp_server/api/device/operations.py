@@ -12,7 +12,14 @@ from otp_server.api.authentication import bearer_token
 from otp_server.api.batches import one_by_one, timely
 from otp_server.api.device.shapes import CodeAnswer, ServiceBody, StatusAnswer, TimeAnswer
 from otp_server.api.json_bodies import json_body
-from otp_server.api.operation import ApiError, Operation, Parameter, Request, Response
+from otp_server.api.operation import (
+    ApiError,
+    Operation,
+    Parameter,
+    Priority,
+    Request,
+    Response,
+)
 from otp_server.api.problem import PROBLEMS
 from otp_server.domain.outcome import Issued, Refused
 from otp_server.errors import ErrorKind
@@ -61,6 +68,7 @@ class StartingOtp:
             summary="A code for a device without a WebSocket",
             method="POST",
             paths=("/device/service",),
+            priority=Priority.SHOW,
             decode=lambda request: _Start(bearer_token(request), request),
             call=timely(self._call, answer_s, late, partial(self._count, late.token)),
             render=lambda code: _json(CodeAnswer(code.passcode.reveal(), code.expires_at_ms)),
@@ -77,6 +85,7 @@ class StartingOtp:
                 ErrorKind.RATE_LIMITED,
                 ErrorKind.UNAVAILABLE,
                 ErrorKind.CROWDED,
+                ErrorKind.OVERLOADED,
                 late,
             ),
         )

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_encode = msgspec.json.Encoder().encode
+
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 """The ``type`` of a refusal by limits (draft-ietf-httpapi-ratelimit-headers; requirement 38)."""
 
@@ -58,8 +60,7 @@ class Envelopes:
         self, data: object, status: int = 200, headers: tuple[tuple[str, str], ...] = ()
     ) -> Response:
         """A good answer."""
-        body = Envelope("ok", self._now_ms(), data)
-        return Response(msgspec.json.encode(body), status, JSON, headers)
+        return Response(_encode(Envelope("ok", self._now_ms(), data)), status, JSON, headers)
 
     def refuse(self, error: ApiError) -> Response:
         """A bad answer."""

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote_plus
 import msgspec
 
 from otp_server.api.batches import one_by_one
-from otp_server.api.operation import JSON, ErrorStyle, Operation, Response
+from otp_server.api.operation import JSON, ErrorStyle, Operation, Priority, Response
 from otp_server.api.problem import error_headers
 from otp_server.api.refusal import refusal
 from otp_server.api.unshown import unshown
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 PATH = "/oauth/token"
 FORM = "application/x-www-form-urlencoded"
 _PARAMETERS_MAX = 32
+_LOGINS_MAX = 64
+"""At once; they wait for the store only when a client is new."""
 _CHALLENGE = ("WWW-Authenticate", 'Basic realm="otp-server", charset="UTF-8"')
 _PRAGMA = ("Pragma", "no-cache")
 _LATER = frozenset(
@@ -147,6 +149,9 @@ def oauth_operations(directory: Directory, calls: CallLimits) -> list[Operation[
         call=one_by_one(answer),
         render=_render,
         error_style=ErrorStyle(_render_error, TokenError, JSON),
+        hot=True,  # or each connection of a back end would leave the reactor with its first token
+        alone=_LOGINS_MAX,
+        priority=Priority.START,
         tag="oauth",
         body=TokenForm,
         body_media_type=FORM,

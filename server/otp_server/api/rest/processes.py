@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from otp_server.api.batches import timely
 from otp_server.api.json_bodies import json_fields
 from otp_server.api.limit_headers import LIMIT_HEADERS, limit_headers
-from otp_server.api.operation import AnswerHeader, Operation, Parameter, Response
+from otp_server.api.operation import AnswerHeader, Operation, Parameter, Priority, Response
 from otp_server.api.refusal import refusal
 from otp_server.api.rest.envelope import Envelope
 from otp_server.api.rest.reading import entities_of, no_query
@@ -110,6 +110,7 @@ def process_operations(
         "the init is told. `availableIn` is the lifetime of a process in seconds.",
         method="POST",
         paths=("/otp/handshake", "/api/otp/handshake"),
+        priority=Priority.FORESEE,
         decode=_decode_handshake,
         call=timely(starts.handshake_many, answer_s, late),
         render=_or_refused(handshake),
@@ -132,6 +133,7 @@ def process_operations(
         "the message is told by search.",
         method="POST",
         paths=("/otp/init", "/api/otp/init"),
+        priority=Priority.START,
         decode=_decode_start,
         call=timely(starts.start_many, answer_s, late),
         render=_or_refused(init),
@@ -155,6 +157,7 @@ def process_operations(
         "its route and its contact.",
         method="PUT",
         paths=("/otp/{uuid}/attempt", "/api/otp/{uuid}/attempt"),
+        priority=Priority.JUDGE,
         decode=_decode_attempt,
         call=timely(attempts.attempt_many, answer_s, late),
         render=_or_refused(attempt),

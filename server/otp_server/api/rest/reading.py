@@ -53,7 +53,7 @@ def id_of(request: Request) -> int:
 
 def entities_of(bodies: Sequence[EntityBody] | None) -> tuple[Entity, ...]:
     """The entities, their ids as strings (ruling D22)."""
-    return tuple(Entity(body.type, str(body.id)) for body in bodies or ())
+    return tuple([Entity(body.type, str(body.id)) for body in bodies]) if bodies else ()
 
 
 def single_parameters(request: Request) -> dict[str, str]:

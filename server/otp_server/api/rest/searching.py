@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from otp_server.api.batches import timely
-from otp_server.api.operation import Operation, Parameter
+from otp_server.api.operation import Operation, Parameter, Priority
 from otp_server.api.refusal import refusal
 from otp_server.api.rest.configuration import PAGE_PARAMETERS
 from otp_server.api.rest.envelope import Envelope
@@ -137,6 +137,7 @@ def search_operations(
         return [await _told(outcome) for outcome in await searches.search_many(queries)]
 
     shared: dict[str, Any] = {
+        "priority": Priority.FORESEE,
         "paths": _PATHS,
         "decode": _decode,
         "call": timely(search, answer_s, ErrorKind.UNAVAILABLE),

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, structs
 
 from otp_server.api.batches import timely
-from otp_server.api.operation import ApiError, Operation, Parameter
+from otp_server.api.operation import ApiError, Operation, Parameter, Priority
 from otp_server.api.refusal import refusal
 from otp_server.api.svc.cookies import session_id_of
 from otp_server.api.svc.envelope import ServiceError
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 P = TypeVar("P")
 
 PREFIXES = ("/-/svc/", "/-/api/")
+HASHING_MAX = 32
+"""Calls of one service at once that may hash a password: two of them fit before the hasher, which
+refuses who does not."""
 SCHEMES = ("", "session", "sessionHeader")
 _ERRORS = (
     ErrorKind.MALFORMED,
@@ -97,7 +100,8 @@ class Service(Generic[P]):
 
     ``read`` takes its parameters; ``tells_failure``: a failure of ours, a store that is away among
     them, is the contract's INTERNAL_ERROR, HTTP 500; ``by_get``: whether GET may call it, which
-    the contract has of its own services only. The rest is for the document.
+    the contract has of its own services only. ``alone`` and ``priority`` as an operation's. The
+    rest is for the document.
     """
 
     name: str
@@ -114,6 +118,8 @@ class Service(Generic[P]):
     description: str = ""
     errors: tuple[ErrorKind, ...] = ()
     tells_failure: bool = False
+    alone: int = 0
+    priority: Priority = Priority.START
     by_get: bool = True
 
 
@@ -145,7 +151,9 @@ class Reception:
             call=timely(lambda batch: self._call(service, batch), self.answer_s, late),
             render=lambda told: self._render(service, told),
             error_style=style,
-            hot=service.name.startswith("otp."),
+            hot=True,
+            alone=service.alone,
+            priority=service.priority,
             tag="svc",
             body=service.body,
             body_required=bool(service.body_example),

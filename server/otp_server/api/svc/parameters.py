@@ -12,9 +12,11 @@ without control characters.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeGuard
 from urllib.parse import parse_qsl
+
+from msgspec.structs import replace
 
 from otp_server.api.json_bodies import json_object
 from otp_server.api.operation import JSON, ApiError

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from otp_server.api.svc.calling import Service, Told, is_online
+from otp_server.api.operation import Priority
+from otp_server.api.svc.calling import HASHING_MAX, Service, Told, is_online
 from otp_server.api.svc.cookies import SET_COOKIE
 from otp_server.api.svc.envelope import Reply, reply_example
 from otp_server.api.svc.reset_answers import told_of_change, told_of_check, told_of_send
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from otp_server.domain.account import Session
     from otp_server.domain.account_outcome import ChangeOutcome, CheckOutcome, SendOutcome
 
+_SENDS_MAX = 512
+"""Sends that wait for a provider at once."""
 _EXPIRY_EXAMPLE = 1657524768
 
 
@@ -94,6 +97,7 @@ class ResetCalls:
             read=_read_send,
             act=self._send,
             tells_failure=True,
+            alone=_SENDS_MAX,
             body=SendBody,
             body_example={"email": EMAIL_EXAMPLE, "socket_id": SOCKET_EXAMPLE},
             answer=Reply[SendData],
@@ -127,6 +131,7 @@ class ResetCalls:
             "codes are counted.",
             read=_read_check,
             act=self._verify,
+            priority=Priority.JUDGE,
             body=CheckBody,
             body_example={
                 "email": EMAIL_EXAMPLE,
@@ -159,6 +164,8 @@ class ResetCalls:
             read=_read_change,
             act=self._set_password,
             tells_failure=True,
+            alone=HASHING_MAX,
+            priority=Priority.JUDGE,
             body=ChangeBody,
             body_example={
                 "uid": UID_EXAMPLE,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from otp_server.api.svc.calling import Service, Told, is_online
+from otp_server.api.operation import Priority
+from otp_server.api.svc.calling import HASHING_MAX, Service, Told, is_online
 from otp_server.api.svc.cookies import SET_COOKIE
 from otp_server.api.svc.envelope import Reply, ServiceError, reply_example
 from otp_server.api.svc.shapes import (
@@ -88,6 +89,8 @@ class SessionCalls:
             "stays; the session's other sockets are closed.",
             read=_read_sign_in,
             act=self._sign_in,
+            alone=HASHING_MAX,
+            priority=Priority.JUDGE,
             body=SignInBody,
             body_example={"email": EMAIL_EXAMPLE, "password": "correct horse battery"},
             answer=Reply[SignedInData],

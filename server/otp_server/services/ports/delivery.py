@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from otp_server.domain.challenge_type import Channel
 
 
@@ -91,6 +93,20 @@ class Sender(Protocol):
 
     async def aclose(self) -> None:
         """Close what is kept open. Idempotent."""
+
+
+@runtime_checkable
+class BatchSender(Sender, Protocol):
+    """A provider that takes many messages as one thing to do, as soon as one of them.
+
+    ``concurrency`` bounds how many are with it, in whatever batches.
+    """
+
+    async def send_many(self, messages: Sequence[Message]) -> Sequence[SendOutcome]:
+        """As ``send`` for each, in order; an outcome for each. Raises nothing.
+
+        Cancellation: each of them may or may not be with the provider.
+        """
 
 
 class Breaker(Protocol):

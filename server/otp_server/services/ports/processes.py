@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from otp_server.domain.challenge_type import EVERY_CHANNEL
 
 if TYPE_CHECKING:
@@ -93,8 +95,7 @@ class StalePlan(StrEnum):
 StartOutcome = Started | StalePlan | ClaimRefusal
 
 
-@dataclass(frozen=True, slots=True)
-class NewAttempt:
+class NewAttempt(msgspec.Struct, frozen=True):
     """An attempt to count. ``usable``: the channels that have a provider."""
 
     uuid: bytes
@@ -105,8 +106,7 @@ class NewAttempt:
     usable: frozenset[Channel] = EVERY_CHANNEL
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(msgspec.Struct, frozen=True):
     """The attempt is counted; compare with the code of exactly this ``generation``.
 
     ``attempt`` numbers it within the process, from 1, and no other ever. ``resumed``: an earlier
@@ -159,8 +159,7 @@ class AttemptReplayed:
 CountOutcome = Counted | AttemptRefusal | AttemptWait | AttemptReplayed | ClaimRefusal
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What the comparison of a counted attempt said. ``usable`` is as in its ``NewAttempt``."""
 
     counted: Counted

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from otp_server.domain.process import ProcessStatus
 from otp_server.services.ports.processes import AttemptRefusal, Settled
 from otp_server.stores import process_rules as rules
@@ -68,7 +70,7 @@ class MemoryAttempts(MemoryProcessState):
         if held is not None:
             return held
         self._failures[contact] = failures + 1, max(last_at_ms, item.at_ms)
-        process = self._processes[process.id] = replace(
+        process = self._processes[process.id] = structs.replace(
             process,
             attempts=process.attempts + 1,
             route_attempts=process.route_attempts + 1,
@@ -154,7 +156,7 @@ class MemoryAttempts(MemoryProcessState):
         process = self._acceptable(verdict)
         if process is None:
             return False
-        accepted = replace(
+        accepted = structs.replace(
             process, attempts=process.attempts - 1, route_attempts=process.route_attempts - 1
         )
         self._end_process(accepted, ProcessStatus.ACCEPTED, None, verdict.at_ms)
@@ -166,7 +168,7 @@ class MemoryAttempts(MemoryProcessState):
         process = self._acceptable(verdict)
         if process is None or not opened:
             return process is not None
-        self._processes[process.id] = replace(
+        self._processes[process.id] = structs.replace(
             process, attempts=process.attempts - 1, route_attempts=process.route_attempts - 1
         )
         self._given_back[process.id] = self._given_back.get(process.id, 0) + 1

@@ -6,6 +6,8 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from otp_server.domain.budget import OUTBOX_MARGIN_MS
 from otp_server.domain.process import FailureReason, ProcessStatus, RouteStatus
 from otp_server.services.ports.outbox import MessageState
@@ -163,7 +165,7 @@ class MemoryOutbox(MemoryProcessState):
         if not current:
             return True
         if report.state in (MessageState.SENT, MessageState.UNCERTAIN):
-            self._processes[process.id] = replace(
+            self._processes[process.id] = structs.replace(
                 process,
                 status=ProcessStatus.SENT,
                 route_status=RouteStatus(report.state.value),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from otp_server.domain.process import FailureReason, ProcessStatus, RouteStatus
 from otp_server.services.ports.outbox import MessageState
 from otp_server.stores import process_rules as rules
@@ -116,7 +118,7 @@ class MemoryProcessState(MemorySettings):
     def _end_process(
         self, process: Process, status: ProcessStatus, failure: FailureReason | None, at_ms: int
     ) -> None:
-        self._processes[process.id] = replace(
+        self._processes[process.id] = structs.replace(
             process, status=status, failure=failure, updated_at_ms=at_ms
         )
         self._void_queued(process.id, at_ms)
@@ -125,7 +127,7 @@ class MemoryProcessState(MemorySettings):
         """For a reason of the process's own route."""
         exhausted = reason is FailureReason.EXHAUSTED
         route_status = RouteStatus.EXHAUSTED if exhausted else RouteStatus.FAILED
-        ended = replace(process, route_status=route_status)
+        ended = structs.replace(process, route_status=route_status)
         self._end_process(ended, ProcessStatus.FAILED, reason, at_ms)
         self._tell((process.tenant, process.uuid), "otp.end", reason.value, actor, at_ms)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from otp_server.domain.account import tenant_of
 from otp_server.domain.process import FailureReason, ProcessStatus
 from otp_server.services.ports.processes import Settled
@@ -143,4 +145,4 @@ class MemoryResets(MemoryProcesses, MemoryAccounts):
 
 
 def _wrong(verdict: Verdict) -> Verdict:
-    return replace(verdict, right=False)
+    return structs.replace(verdict, right=False)

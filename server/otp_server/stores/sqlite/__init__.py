@@ -4,8 +4,10 @@
     device_store         over device_statements, code_statements, issue_statements (a batch of new
                          codes, by a few large statements)
     settings_store       over client_statements, setting_statements
-    process_store        over process_statements, attempt_statements, claim_statements,
-                         plan_statements, search_statements, outbox_statements, audit_statements
+    process_store        over process_statements; start_statements, attempt_statements,
+                         settle_statements, outbox_statements (a batch, by a few large statements
+                         each); claim_statements, plan_statements, search_statements,
+                         audit_statements
     account_store        over account_statements, session_statements, reset_statements
     process_rows         rows of processes, and the operation that changes them
     outbox_queue         messages put into the outbox's queue, and taken out again

@@ -1,20 +1,38 @@
-"""Attempts in SQL: counted in one transaction, settled in another.
+"""Attempts in SQL: counted in one transaction; ``settle_statements`` settles them in another.
 
 What a function promises is the sentence of its namesake in ``services/ports/processes.py``. An
 attempt that is counted and not settled yet is a row of ``open_attempts``.
+
+One statement reads what a batch needs, and a few write what it changed, whatever its size. In
+between each item is judged in order and meets what those before it used up: processes and failures
+of contacts are kept up to date here. What is counted for a process waits to be written once, so
+before it is counted for again that is written. Claims and moves are rare and have statements of
+their own.
+
+Large statements, because each ends in a fight for the GIL; but not without end, and with a yield
+after each set of them, as in ``issue_statements``.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from array import array
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final
 
-from otp_server.services.ports.processes import AttemptRefusal, Settled
+import apsw
+from msgspec import structs
+
+from otp_server.domain.challenge_type import Channel
+from otp_server.services.ports.processes import AttemptRefusal
 from otp_server.stores import process_rules as rules
 from otp_server.stores.sqlite import claim_statements as claims
-from otp_server.stores.sqlite import outbox_queue, process_statements
+from otp_server.stores.sqlite import process_statements
+from otp_server.stores.sqlite.process_rows import PROCESS_COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from otp_server.domain.audit import Actor
     from otp_server.domain.process import Process
@@ -23,38 +41,43 @@ if TYPE_CHECKING:
         Counted,
         CountOutcome,
         NewAttempt,
-        Verdict,
     )
     from otp_server.stores.process_rules import TakenClaim
     from otp_server.stores.sqlite.process_rows import ProcessWork
 
-    Accept = Callable[[ProcessWork, Verdict, bool], bool]
+ATTEMPTS_AT_ONCE: Final = 128
+"""Attempts counted, or settled, by one set of statements."""
 
+_READ = (
+    f"SELECT {PROCESS_COLUMNS}, p.given_back,"  # noqa: S608 - our own words
+    " f.failures, f.last_at_ms, e.failures, e.last_at_ms"
+    " FROM carray(?) AS given CROSS JOIN processes AS p ON p.uuid = given.value"
+    " CROSS JOIN plans ON plans.id = p.plan_id"
+    " LEFT JOIN contact_failures AS f ON f.contact_index = p.phone_index AND f.tenant = p.tenant"
+    " LEFT JOIN contact_failures AS e ON e.contact_index = p.email_index AND e.tenant = p.tenant"
+)
 _COUNT = (
     "UPDATE processes SET attempts = attempts + 1, route_attempts = route_attempts + 1,"
-    " updated_at_ms = ? WHERE id = ? RETURNING attempts + given_back"
+    " updated_at_ms = ?2 WHERE id IN (SELECT value FROM carray(?1))"
 )
-_OPEN_ATTEMPT = "INSERT OR REPLACE INTO open_attempts (process_id, attempt, at_ms) VALUES (?, ?, ?)"
-_CLOSE_ATTEMPT = "DELETE FROM open_attempts WHERE process_id = ? AND attempt = ?"
-_ACCEPTABLE = (
-    " WHERE id = ?2 AND uuid = ?3 AND generation = ?4"
-    " AND status IN ('new', 'sent') AND expires_at_ms > ?1"
+_OPEN_ATTEMPTS = (
+    "INSERT OR REPLACE INTO open_attempts (process_id, attempt, at_ms)"
+    " SELECT p.id, p.attempts + p.given_back, ?2"
+    " FROM carray(?1) AS given CROSS JOIN processes AS p ON p.id = given.value"
 )
-_ACCEPT = (
-    "UPDATE processes SET status = 'accepted', attempts = attempts - 1,"  # noqa: S608 - our own words
-    f" route_attempts = route_attempts - 1, updated_at_ms = ?1{_ACCEPTABLE}"
-)
-_GIVE_BACK = (
-    "UPDATE processes SET attempts = attempts - ?5, route_attempts = route_attempts - ?5,"  # noqa: S608 - our own words
-    f" given_back = given_back + ?5{_ACCEPTABLE}"
-)
+_CHARGE = {
+    channel: (
+        "INSERT INTO contact_failures (tenant, contact_index, failures, last_at_ms)"  # noqa: S608 - our own words
+        f" SELECT p.tenant, p.{contact}_index, 1, ?2"
+        " FROM carray(?1) AS given CROSS JOIN processes AS p ON p.id = given.value"
+        " WHERE true ON CONFLICT (contact_index, tenant) DO UPDATE"
+        " SET failures = failures + 1, last_at_ms = max(last_at_ms, excluded.last_at_ms)"
+    )
+    for channel, contact in ((Channel.SMS, "phone"), (Channel.EMAIL, "email"))
+}
+_REOPEN = "INSERT OR REPLACE INTO open_attempts (process_id, attempt, at_ms) VALUES (?, ?, ?)"
 _FAILURES = (
     "SELECT failures, last_at_ms FROM contact_failures WHERE contact_index = ? AND tenant = ?"
-)
-_CHARGE = (
-    "INSERT INTO contact_failures (tenant, contact_index, failures, last_at_ms)"
-    " VALUES (?, ?, 1, ?) ON CONFLICT (contact_index, tenant) DO UPDATE"
-    " SET failures = failures + 1, last_at_ms = max(last_at_ms, excluded.last_at_ms)"
 )
 _LOWER = (
     "UPDATE contact_failures SET failures = ?, last_at_ms = ?"
@@ -69,177 +92,124 @@ _FORGIVE = "DELETE FROM contact_failures WHERE contact_index = ? AND tenant = ?"
 def count_attempts(work: ProcessWork, batch: Sequence[NewAttempt]) -> list[CountOutcome]:
     """In order, so an item meets what those before it used up."""
     outcomes: list[CountOutcome] = []
-    for item in batch:
-        outcome = _count(work, item)
-        outcomes.append(outcome)
-        if outcome is not AttemptRefusal.NOT_FOUND:  # anybody can make up a uuid
-            word = rules.attempt_word(outcome)
-            work.tell((item.tenant, item.uuid), "otp.attempt", word, item.actor, item.at_ms)
+    for start in range(0, len(batch), ATTEMPTS_AT_ONCE):
+        outcomes += _Counting(work).count(batch[start : start + ATTEMPTS_AT_ONCE])
     return outcomes
 
 
-def _count(work: ProcessWork, item: NewAttempt) -> CountOutcome:
-    taken = None
-    if item.claim is not None:
-        taken = claims.find(work.connection, item.tenant, item.claim, item.at_ms)
-    said = None if taken is None else rules.claim_says(taken, item)
-    if said is not None:
-        return said
-    process = work.by_uuid(item.tenant, item.uuid)
-    if process is None:
-        return AttemptRefusal.NOT_FOUND
-    refusal = rules.refusal_of(process, item.at_ms, counted=taken is not None)
-    if refusal is not None:
-        return refusal
-    if taken is not None:
-        return _resume(work, item, process, taken)
-    return _charge(work, item, process)
+class _Counting:
+    """What is known of the processes and contacts of a batch, and what is not written yet."""
 
+    def __init__(self, work: ProcessWork) -> None:
+        self._work = work
+        self._processes: dict[bytes, tuple[Process, int]] = {}  # by uuid; with attempts given back
+        self._failures: dict[tuple[str, bytes], tuple[int, int]] = {}  # how many, the last when
+        self._counted: dict[int, tuple[int, Channel]] = {}  # by process: when, on which route
 
-def _charge(
-    work: ProcessWork, item: NewAttempt, process: Process
-) -> Counted | AttemptRefusal | AttemptWait:
-    """Count it for the process, its route and its contact, unless the last two say no."""
-    if rules.is_to_move_on(process, item.at_ms, item.usable):
-        if process_statements.has_open_attempts(work, process.id):
-            return rules.ROUTE_WAIT
-        moved = process_statements.take_next_route(
-            work, process, item.actor, item.at_ms, item.usable
+    def count(self, batch: Sequence[NewAttempt]) -> list[CountOutcome]:
+        """Judge each, and write."""
+        self._read(dict.fromkeys(item.uuid for item in batch))
+        outcomes: list[CountOutcome] = []
+        for item in batch:
+            outcome = self._count(item)
+            outcomes.append(outcome)
+            if outcome is not AttemptRefusal.NOT_FOUND:  # anybody can make up a uuid
+                word = rules.attempt_word(outcome)
+                self._work.tell(
+                    (item.tenant, item.uuid), "otp.attempt", word, item.actor, item.at_ms
+                )
+        self._write()
+        return outcomes
+
+    def _read(self, uuids: Iterable[bytes]) -> None:
+        """As they are before the batch."""
+        which = apsw.carray(tuple(uuids))
+        rows: list[tuple[Any, ...]] = self._work.connection.execute(_READ, (which,)).fetchall()
+        for row in rows:
+            given_back, by_phone, phone_at_ms, by_email, email_at_ms = row[-5:]
+            process = self._work.process_of(row[:-5])
+            self._processes[process.uuid] = process, given_back
+            if by_phone is not None and process.phone is not None:
+                self._failures[process.tenant, process.phone.index] = by_phone, phone_at_ms
+            if by_email is not None and process.email is not None:
+                self._failures[process.tenant, process.email.index] = by_email, email_at_ms
+
+    def _count(self, item: NewAttempt) -> CountOutcome:
+        taken = None
+        if item.claim is not None:
+            taken = claims.find(self._work.connection, item.tenant, item.claim, item.at_ms)
+        said = None if taken is None else rules.claim_says(taken, item)
+        if said is not None:
+            return said
+        process, given_back = self._find(item)
+        if process is None:
+            return AttemptRefusal.NOT_FOUND
+        refusal = rules.refusal_of(process, item.at_ms, counted=taken is not None)
+        if refusal is not None:
+            return refusal
+        if taken is not None:
+            return _resume(self._work, item, process, taken)
+        return self._charge(item, process, given_back)
+
+    def _find(self, item: NewAttempt) -> tuple[Process | None, int]:
+        """The process as it is after the items before this one, and nothing of it to be written."""
+        process, given_back = self._processes.get(item.uuid, (None, 0))
+        if process is None or process.tenant != item.tenant:
+            return None, 0
+        if process.id in self._counted:
+            self._write()
+        return process, given_back
+
+    def _charge(
+        self, item: NewAttempt, process: Process, given_back: int
+    ) -> Counted | AttemptRefusal | AttemptWait:
+        """Count it for the process, its route and its contact, unless the last two say no."""
+        if rules.is_to_move_on(process, item.at_ms, item.usable):
+            if process_statements.has_open_attempts(self._work, process.id):
+                return rules.ROUTE_WAIT
+            moved = process_statements.take_next_route(
+                self._work, process, item.actor, item.at_ms, item.usable
+            )
+            process = moved or process
+            self._processes[item.uuid] = process, given_back
+        contact = process.tenant, rules.route_contact(process).index
+        failures, last_at_ms = self._failures.get(contact, (0, item.at_ms))
+        held = rules.budget_refusal(failures, last_at_ms, item.at_ms)
+        if held is not None:
+            return held
+        self._failures[contact] = failures + 1, max(last_at_ms, item.at_ms)
+        self._counted[process.id] = item.at_ms, process.plan.routes[process.route].channel
+        after = structs.replace(
+            process, attempts=process.attempts + 1, route_attempts=process.route_attempts + 1
         )
-        process = moved or process
-    contact = rules.route_contact(process)
-    row: Any = work.connection.execute(_FAILURES, (contact.index, process.tenant)).fetchone()
-    failures, last_at_ms = (0, item.at_ms) if row is None else row
-    held = rules.budget_refusal(failures, last_at_ms, item.at_ms)
-    if held is not None:
-        return held
-    number: int = work.connection.execute(_COUNT, (item.at_ms, process.id)).get
-    work.connection.execute(_CHARGE, (process.tenant, contact.index, item.at_ms))
-    counted = rules.counted(process, process.generation, number)
-    work.connection.execute(_OPEN_ATTEMPT, (process.id, counted.attempt, item.at_ms))
-    if item.claim is not None:
-        claims.take_for_attempt(work.connection, item.claim, counted, item.at_ms)
-    return counted
+        self._processes[item.uuid] = after, given_back
+        counted = rules.counted(process, process.generation, after.attempts + given_back)
+        if item.claim is not None:
+            claims.take_for_attempt(self._work.connection, item.claim, counted, item.at_ms)
+        return counted
+
+    def _write(self) -> None:
+        """Write what was counted, of different instants one after the other."""
+        execute = self._work.connection.execute
+        by_time = sorted((at_ms, process_id) for process_id, (at_ms, _) in self._counted.items())
+        for at_ms, of_then in groupby(by_time, itemgetter(0)):
+            ids = [process_id for _, process_id in of_then]
+            which = apsw.carray(array("q", ids))
+            execute(_COUNT, (which, at_ms))
+            execute(_OPEN_ATTEMPTS, (which, at_ms))
+            for channel, charge in _CHARGE.items():
+                charged = [each for each in ids if self._counted[each][1] is channel]
+                if charged:
+                    execute(charge, (apsw.carray(array("q", charged)), at_ms))
+            os.sched_yield()
+        self._counted.clear()
 
 
 def _resume(work: ProcessWork, item: NewAttempt, process: Process, taken: TakenClaim) -> Counted:
     if item.claim is not None:
         claims.resume(work.connection, item.tenant, item.claim, item.at_ms)
-    work.connection.execute(_OPEN_ATTEMPT, (process.id, taken.attempt, item.at_ms))
+    work.connection.execute(_REOPEN, (process.id, taken.attempt, item.at_ms))
     return rules.counted(process, taken.generation, taken.attempt, resumed=True)
-
-
-# Settling.
-
-
-def settle_attempts(work: ProcessWork, batch: Sequence[Verdict]) -> list[Settled]:
-    """Right ones first, each in the order given."""
-    return _settle_all(work, batch, _accept)
-
-
-def settle_checks(work: ProcessWork, batch: Sequence[Verdict]) -> list[Settled]:
-    """Right ones first; the caller has looked that they are of resets."""
-    return _settle_all(work, batch, _give_back, accepted=rules.CHECKED)
-
-
-def settle_late(work: ProcessWork, verdict: Verdict) -> Settled:
-    """One that comes too late to be accepted, whatever its process says."""
-    return _settle(work, verdict, lambda *_: False)
-
-
-def _settle_all(
-    work: ProcessWork,
-    batch: Sequence[Verdict],
-    accept: Accept,
-    *,
-    accepted: str = Settled.ACCEPTED.value,
-) -> list[Settled]:
-    order = sorted(range(len(batch)), key=lambda place: not batch[place].right)
-    answers = {place: _settle(work, batch[place], accept, accepted=accepted) for place in order}
-    return [answers[place] for place in range(len(batch))]
-
-
-def _settle(
-    work: ProcessWork,
-    verdict: Verdict,
-    accept: Accept,
-    *,
-    accepted: str = Settled.ACCEPTED.value,
-) -> Settled:
-    """``accept`` does what a right one does; it is told whether the attempt was open.
-
-    ``accepted`` is the trail's word for one that it accepts.
-    """
-    counted = verdict.counted
-    if verdict.claim is not None:
-        before = claims.answer_of(work.connection, counted, verdict.claim)
-        if before is not None:  # the same attempt, resumed, was faster
-            return rules.settled_before(verdict, accepted=before)
-    work.connection.execute(_CLOSE_ATTEMPT, (counted.process_id, counted.attempt))
-    opened = work.connection.changes() == 1
-    if verdict.right and accept(work, verdict, opened):
-        settled = Settled.ACCEPTED
-    else:
-        settled = Settled.LATE if verdict.right else Settled.WRONG
-        process_statements.go_on(
-            work, counted.process_id, verdict.actor, verdict.at_ms, verdict.usable
-        )
-    _answer_claim(work, verdict, settled)
-    told = (counted.tenant, counted.uuid)
-    word = accepted if settled is Settled.ACCEPTED else settled.value
-    work.tell(told, "otp.attempt", word, verdict.actor, verdict.at_ms)
-    return settled
-
-
-def _accept(work: ProcessWork, verdict: Verdict, _: bool) -> bool:  # noqa: FBT001 - as _settle calls
-    """The guarded update: True for one caller."""
-    counted = verdict.counted
-    work.connection.execute(
-        _ACCEPT, (verdict.at_ms, counted.process_id, counted.uuid, counted.generation)
-    )
-    if work.connection.changes() != 1:
-        return False
-    process = work.by_id(counted.process_id)
-    if process is not None:
-        contact = rules.route_contact(process)
-        work.connection.execute(_FORGIVE, (contact.index, process.tenant))
-        outbox_queue.void_queued(work.connection, process.id, verdict.at_ms)
-    return True
-
-
-def _give_back(work: ProcessWork, verdict: Verdict, opened: bool) -> bool:  # noqa: FBT001 - as above
-    """What a right check does: the attempt is given back, once, and its contact's failure."""
-    counted = verdict.counted
-    work.connection.execute(
-        _GIVE_BACK,
-        (verdict.at_ms, counted.process_id, counted.uuid, counted.generation, int(opened)),
-    )
-    if work.connection.changes() != 1:
-        return False
-    process = work.by_id(counted.process_id)
-    if process is not None and opened:
-        which = rules.route_contact(process).index, process.tenant
-        row: Any = work.connection.execute(_FAILURES, which).fetchone()
-        failures, last_at_ms = (0, 0) if row is None else row
-        if failures > 1:
-            left = rules.failure_given_back(failures, last_at_ms, verdict.at_ms)
-            work.connection.execute(_LOWER, (*left, *which))
-        else:
-            work.connection.execute(_FORGIVE, which)
-    return True
-
-
-def _answer_claim(work: ProcessWork, verdict: Verdict, settled: Settled) -> None:
-    """Keep the answer for a repetition; of a late one the process's end is the answer."""
-    if verdict.claim is None:
-        return
-    if settled is Settled.LATE:
-        process = work.by_id(verdict.counted.process_id)
-        if process is None or not rules.is_open_at(process, verdict.at_ms):
-            claims.release(work.connection, verdict.counted, verdict.claim)
-            return
-    accepted = settled is Settled.ACCEPTED
-    claims.answer(work.connection, verdict.counted, verdict.claim, accepted=accepted)
 
 
 # Failures of contacts.
@@ -258,3 +228,14 @@ def forgive_contact(work: ProcessWork, tenant: str, index: bytes, actor: Actor, 
         return False
     work.trail.append(rules.forgiven(tenant, index, actor, at_ms))
     return True
+
+
+def give_failure_back(work: ProcessWork, tenant: str, index: bytes, at_ms: int) -> None:
+    """One of a contact's failures was none: a check found it right (``rules``)."""
+    row: Any = work.connection.execute(_FAILURES, (index, tenant)).fetchone()
+    failures, last_at_ms = (0, 0) if row is None else row
+    if failures > 1:
+        left = rules.failure_given_back(failures, last_at_ms, at_ms)
+        work.connection.execute(_LOWER, (*left, index, tenant))
+    else:
+        work.connection.execute(_FORGIVE, (index, tenant))

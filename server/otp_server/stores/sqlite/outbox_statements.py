@@ -1,12 +1,18 @@
 """The outbox in SQL: messages leased to workers, and what became of them.
 
-What a function promises is the sentence of its namesake in ``services/ports/outbox.py``.
+What a function promises is the sentence of its namesake in ``services/ports/outbox.py``. What a
+batch needs is read by one statement, and what it changes written by a few, whatever its size: each
+statement ends in a fight for the GIL.
 """
 
 from __future__ import annotations
 
-import secrets
+import os
+from array import array
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
+
+import apsw
 
 from otp_server.domain.budget import OUTBOX_MARGIN_MS
 from otp_server.domain.process import FailureReason, RouteStatus
@@ -14,12 +20,16 @@ from otp_server.services.ports.outbox import DeliveryReport, LeasedMessage, Mess
 from otp_server.stores import process_rules as rules
 from otp_server.stores.bounds import SWEEP_ROWS_MAX
 from otp_server.stores.sqlite import process_statements
+from otp_server.stores.sqlite.process_rows import PROCESS_COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from otp_server.domain.challenge_type import Channel
     from otp_server.stores.sqlite.process_rows import ProcessWork
+
+_REPORTS_AT_ONCE = 128
+"""Messages written by one statement: some tenths of a millisecond of work."""
 
 _RAN_OUT = (
     "SELECT id, lease FROM messages"
@@ -48,25 +58,41 @@ _EARLIER_TENANTS = _TENANTS_DUE.format(
     first_due=_FIRST_DUE,
 )
 _DUE = (
-    "SELECT m.id, m.process_id, m.tries, m.generation = p.generation"
+    "SELECT m.id, m.generation = p.generation"
     " AND p.status IN ('new', 'sent') AND p.expires_at_ms - ?3 > ?4"
     " FROM messages AS m CROSS JOIN processes AS p ON p.id = m.process_id"
     " WHERE m.channel = ?1 AND m.tenant = ?2 AND m.state = 'queued' AND m.due_at_ms <= ?3"
     " ORDER BY m.due_at_ms, m.id LIMIT ?5"
 )
-_VOID = "UPDATE messages SET state = 'void', updated_at_ms = ? WHERE id = ?"
+_VOID = (
+    "UPDATE messages SET state = 'void', updated_at_ms = ?2"
+    " WHERE id IN (SELECT value FROM carray(?1))"
+)
 _LEASE = (
-    "UPDATE messages SET state = 'leased', lease = ?, lease_until_ms = ?, tries = tries + 1,"
-    " updated_at_ms = ? WHERE id = ?"
+    "UPDATE messages SET state = 'leased', lease = randomblob(16), lease_until_ms = ?2,"
+    " tries = tries + 1, updated_at_ms = ?3 WHERE id IN (SELECT value FROM carray(?1))"
+)
+_LEASED = (
+    f"SELECT {PROCESS_COLUMNS}, m.id, m.lease, m.tries FROM carray(?) AS given"  # noqa: S608 - our own words
+    " CROSS JOIN messages AS m ON m.id = given.value"
+    " CROSS JOIN processes AS p ON p.id = m.process_id"
+    " CROSS JOIN plans ON plans.id = p.plan_id"
 )
 _HELD = (
-    "SELECT process_id, generation FROM messages WHERE id = ? AND lease = ? AND state = 'leased'"
+    "SELECT m.id, m.lease, m.generation = p.generation AND p.status IN ('new', 'sent'),"
+    " p.expires_at_ms, p.id, p.tenant, p.uuid FROM carray(?) AS given"
+    " CROSS JOIN messages AS m ON m.id = given.value AND m.state = 'leased'"
+    " CROSS JOIN processes AS p ON p.id = m.process_id"
 )
 _REPORT = (
-    "UPDATE messages SET state = ?, lease = NULL, lease_until_ms = NULL, provider = ?,"
-    " problem = ?, reference = ?, due_at_ms = max(due_at_ms, ?), updated_at_ms = ? WHERE id = ?"
+    "UPDATE messages SET state = ?2, lease = NULL, lease_until_ms = NULL, provider = ?3,"
+    " problem = ?4, reference = ?5, due_at_ms = max(due_at_ms, ?6), updated_at_ms = ?7"
+    " WHERE id IN (SELECT value FROM carray(?1))"
 )
-_SENT = "UPDATE processes SET status = 'sent', route_status = ?, updated_at_ms = ? WHERE id = ?"
+_SENT = (
+    "UPDATE processes SET status = 'sent', route_status = ?2, updated_at_ms = ?3"
+    " WHERE id IN (SELECT value FROM carray(?1))"
+)
 _NEXT_DUE = f"{_TENANTS.format(first='', next='')} SELECT min({_FIRST_DUE}) FROM tenants"  # noqa: S608 - our own words
 _NEXT_LEASE_END = "SELECT min(lease_until_ms) FROM messages WHERE channel = ? AND state = 'leased'"
 
@@ -94,8 +120,10 @@ def claim_messages(
             turns[channel] = tenant
             good, void = _due(work, (channel.value, tenant, now_ms), share, max(spare, 0))
             spare -= len(void)
-            work.connection.executemany(_VOID, [(now_ms, message_id) for message_id in void])
-            leased += [_lease(work, each, now_ms, lease_until_ms) for each in good]
+            if void:
+                work.connection.execute(_VOID, (_numbers(void), now_ms))
+            if good:
+                leased += _lease(work, good, now_ms, lease_until_ms)
     return leased
 
 
@@ -112,19 +140,16 @@ def _tenants_in_turn(
 
 def _due(
     work: ProcessWork, which: tuple[str, str, int], share: int, spare: int
-) -> tuple[list[tuple[int, int, int]], list[int]]:
+) -> tuple[list[int], list[int]]:
     """Due messages of a channel and tenant: those to send, and those nobody needs any more.
 
-    ``share`` of the first at most, each as id, process and tries; ``spare`` of the others.
+    ``share`` of the first at most, ``spare`` of the others.
     """
-    good: list[tuple[int, int, int]] = []
+    good: list[int] = []
     void: list[int] = []
     rows: Any = work.connection.execute(_DUE, (*which, OUTBOX_MARGIN_MS, share + spare))
-    for message_id, process_id, tries, is_good in rows:
-        if is_good:
-            good.append((message_id, process_id, tries))
-        else:
-            void.append(message_id)
+    for message_id, is_good in rows:
+        (good if is_good else void).append(message_id)
         if len(good) == share:
             break
     rows.close()
@@ -132,15 +157,13 @@ def _due(
 
 
 def _lease(
-    work: ProcessWork, message: tuple[int, int, int], now_ms: int, lease_until_ms: int
-) -> LeasedMessage:
-    message_id, process_id, tries = message
-    lease = secrets.token_bytes(16)
-    work.connection.execute(_LEASE, (lease, lease_until_ms, now_ms, message_id))
-    process = work.by_id(process_id)
-    if process is None:
-        raise AssertionError(f"message {message_id} is of no process")
-    return rules.leased(process, message_id, lease, tries + 1)
+    work: ProcessWork, message_ids: Sequence[int], now_ms: int, lease_until_ms: int
+) -> list[LeasedMessage]:
+    which = _numbers(message_ids)
+    work.connection.execute(_LEASE, (which, lease_until_ms, now_ms))
+    os.sched_yield()
+    rows: list[tuple[Any, ...]] = work.connection.execute(_LEASED, (which,)).fetchall()
+    return [rules.leased(work.process_of(row[:-3]), *row[-3:]) for row in rows]
 
 
 def _close_leases(work: ProcessWork, channel: Channel, now_ms: int) -> None:
@@ -148,51 +171,91 @@ def _close_leases(work: ProcessWork, channel: Channel, now_ms: int) -> None:
     ran_out: list[tuple[Any, ...]] = work.connection.execute(
         _RAN_OUT, (channel.value, now_ms, SWEEP_ROWS_MAX)
     ).fetchall()
-    for message_id, lease in ran_out:
-        _report(work, rules.lost(message_id, lease, now_ms))
+    report_deliveries(
+        work, [rules.lost(message_id, lease, now_ms) for message_id, lease in ran_out]
+    )
 
 
 def report_deliveries(work: ProcessWork, batch: Sequence[DeliveryReport]) -> list[bool]:
     """In order."""
     for report in batch:
         rules.require_reportable(report)
-    return [_report(work, report) for report in batch]
+    return [was_held for part in _parts(batch) for was_held in _report(work, part)]
 
 
-def _report(work: ProcessWork, report: DeliveryReport) -> bool:
-    held = work.connection.execute(_HELD, (report.message_id, report.lease)).fetchone()
-    process = None if held is None else work.by_id(held[0])
-    if held is None or process is None:
-        return False
-    current = process.generation == held[1] and rules.is_open_at(process, report.at_ms)
-    again = report.state is MessageState.QUEUED
-    state = MessageState.VOID if again and not current else report.state
-    work.connection.execute(
-        _REPORT,
-        (
-            state.value,
+def _parts(batch: Sequence[DeliveryReport]) -> Iterator[list[DeliveryReport]]:
+    """The batch in order, in parts whose reports do not change what is said to each other.
+
+    A message is in a part once, and one that failed, whose process may move on, is its last.
+    """
+    part: dict[int, DeliveryReport] = {}
+    for report in batch:
+        if report.message_id in part or len(part) == _REPORTS_AT_ONCE:
+            yield [*part.values()]
+            part = {}
+        part[report.message_id] = report
+        if report.state is MessageState.FAILED:
+            yield [*part.values()]
+            part = {}
+    if part:
+        yield [*part.values()]
+
+
+def _report(work: ProcessWork, part: Sequence[DeliveryReport]) -> list[bool]:
+    which = _numbers(report.message_id for report in part)
+    rows: list[tuple[Any, ...]] = work.connection.execute(_HELD, (which,)).fetchall()
+    found = {message_id: held for message_id, *held in rows}
+    said: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
+    sent: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
+    failed: list[tuple[DeliveryReport, int]] = []
+    answers: list[bool] = []
+    for report in part:
+        lease, is_current, expires_at_ms, process_id, *named = found.get(
+            report.message_id, (None, 0, 0, 0)
+        )
+        answers.append(lease == report.lease)
+        if not answers[-1]:
+            continue
+        current = is_current and report.at_ms < expires_at_ms
+        again = report.state is MessageState.QUEUED
+        said[
+            (MessageState.VOID if again and not current else report.state).value,
             report.provider,
             report.problem,
             report.reference,
             report.not_before_ms if again else 0,
             report.at_ms,
-            report.message_id,
-        ),
-    )
-    work.trail.append(rules.delivery_line((process.tenant, process.uuid), report))
-    if not current:
-        return True
-    if report.state in (MessageState.SENT, MessageState.UNCERTAIN):
-        route_status = RouteStatus(report.state.value)
-        work.connection.execute(_SENT, (route_status.value, report.at_ms, process.id))
-    elif report.state is MessageState.FAILED:
-        moved = process_statements.take_next_route(
-            work, process, rules.SERVER, report.at_ms, report.usable
-        )
-        if moved is None:
-            reason = FailureReason.UNDELIVERABLE
-            process_statements.fail(work, process, reason, rules.SERVER, report.at_ms)
-    return True
+        ].append(report.message_id)
+        tenant, uuid = named
+        work.trail.append(rules.delivery_line((tenant, uuid), report))
+        if current and report.state is MessageState.FAILED:
+            failed.append((report, process_id))
+        elif current and not again:
+            sent[RouteStatus(report.state.value).value, report.at_ms].append(process_id)
+    for what, message_ids in said.items():
+        work.connection.execute(_REPORT, (_numbers(message_ids), *what))
+        os.sched_yield()
+    for how, process_ids in sent.items():
+        work.connection.execute(_SENT, (_numbers(process_ids), *how))
+        os.sched_yield()
+    for report, process_id in failed:
+        _fail(work, report, process_id)
+    return answers
+
+
+def _fail(work: ProcessWork, report: DeliveryReport, process_id: int) -> None:
+    """The open process of a message that failed moves on, or ends."""
+    process = work.by_id(process_id)
+    if process is None:
+        raise AssertionError(f"message {report.message_id} is of no process")
+    at_ms, usable = report.at_ms, report.usable
+    if process_statements.take_next_route(work, process, rules.SERVER, at_ms, usable) is None:
+        reason = FailureReason.UNDELIVERABLE
+        process_statements.fail(work, process, reason, rules.SERVER, at_ms)
+
+
+def _numbers(numbers: Iterable[int]) -> apsw.CArrayBinding:
+    return apsw.carray(array("q", numbers))
 
 
 def next_message_at(work: ProcessWork, channel: Channel) -> int | None:

@@ -25,14 +25,19 @@ if TYPE_CHECKING:
     from otp_server.domain.audit import Actor, AuditEntry
     from otp_server.stores.sqlite.plan_statements import PlanCache
 
-SELECT_PROCESS = (
-    "SELECT p.id, p.uuid, p.tenant, p.plan_id, plans.digest, p.status, p.failure,"
+PROCESS_COLUMNS = (
+    "p.id, p.uuid, p.tenant, p.plan_id, plans.digest, p.status, p.failure,"
     " p.phone_index, p.phone_sealed, p.email_index, p.email_sealed, p.address, p.entities,"
     " p.attempts, p.key_id, p.generation, p.route, p.route_status, p.route_attempts,"
     " p.created_at_ms, p.updated_at_ms, p.expires_at_ms"
+)
+SELECT_PROCESS = (
+    f"SELECT {PROCESS_COLUMNS}"  # noqa: S608 - our own words
     " FROM processes AS p CROSS JOIN plans ON plans.id = p.plan_id"
 )
 """Continue with WHERE; the CROSS JOIN has processes read first."""
+_STATUS = {each.value: each for each in ProcessStatus}  # a tenth of what the enum's call costs
+_ROUTE_STATUS = {each.value: each for each in RouteStatus}
 _BY_ID = f"{SELECT_PROCESS} WHERE p.id = ?"
 _BY_UUID = f"{SELECT_PROCESS} WHERE p.uuid = ? AND p.tenant = ?"
 
@@ -69,15 +74,36 @@ class ProcessWork:
 
     def process_of(self, row: tuple[Any, ...]) -> Process:
         """A row of ``SELECT_PROCESS``."""
-        number, uuid, tenant, plan_id, digest, status, failure, *contacts = row[:11]
-        phone_index, phone_sealed, email_index, email_sealed = contacts
-        address, entities, attempts, key_id, generation, route, route_status, *rest = row[11:]
+        (
+            number,
+            uuid,
+            tenant,
+            plan_id,
+            digest,
+            status,
+            failure,
+            phone_index,
+            phone_sealed,
+            email_index,
+            email_sealed,
+            address,
+            entities,
+            attempts,
+            key_id,
+            generation,
+            route,
+            route_status,
+            route_attempts,
+            created_at_ms,
+            updated_at_ms,
+            expires_at_ms,
+        ) = row
         return Process(
             number,
             uuid,
             tenant,
             self.plans.get(self.connection, plan_id, digest),
-            ProcessStatus(status),
+            _STATUS[status],
             None if failure is None else FailureReason(failure),
             None if phone_index is None else SealedContact(phone_index, phone_sealed),
             None if email_index is None else SealedContact(email_index, email_sealed),
@@ -87,8 +113,11 @@ class ProcessWork:
             key_id,
             generation,
             route,
-            RouteStatus(route_status),
-            *rest,
+            _ROUTE_STATUS[route_status],
+            route_attempts,
+            created_at_ms,
+            updated_at_ms,
+            expires_at_ms,
         )
 
 

@@ -14,6 +14,8 @@ from otp_server.stores.sqlite import outbox_leaving as leaving
 from otp_server.stores.sqlite import outbox_statements as outbox
 from otp_server.stores.sqlite import process_statements as processes
 from otp_server.stores.sqlite import search_statements as search
+from otp_server.stores.sqlite import settle_statements as settling
+from otp_server.stores.sqlite import start_statements as starts
 from otp_server.stores.sqlite.plan_statements import PlanCache
 from otp_server.stores.sqlite.process_rows import ProcessWork
 from otp_server.stores.sqlite.workers import SqliteWorkers
@@ -75,7 +77,7 @@ class SqliteProcesses(SqliteWorkers):
 
     async def start_processes(self, batch: Sequence[NewProcess]) -> list[StartOutcome]:
         """See :class:`otp_server.services.ports.ProcessStore`; so for the next ones."""
-        return await self._write(partial(processes.start_processes, batch=batch))
+        return await self._write(partial(starts.start_processes, batch=batch))
 
     async def count_attempts(self, batch: Sequence[NewAttempt]) -> list[CountOutcome]:
         """Count, before anybody compares."""
@@ -83,13 +85,13 @@ class SqliteProcesses(SqliteWorkers):
 
     async def settle_attempts(self, batch: Sequence[Verdict]) -> list[Settled]:
         """Accept, or go on."""
-        return await self._write(partial(attempts.settle_attempts, batch=batch))
+        return await self._write(partial(settling.settle_attempts, batch=batch))
 
     async def recall_starts(
         self, batch: Sequence[tuple[str, IdempotencyClaim]], now_ms: int
     ) -> list[Started | ClaimRefusal | None]:
         """What earlier starts with these claims were answered."""
-        return await self._read(partial(processes.recall_starts, batch=batch, at_ms=now_ms))
+        return await self._read(partial(starts.recall_starts, batch=batch, at_ms=now_ms))
 
     async def find_process(self, tenant: str, uuid: bytes) -> Process | None:
         """One process."""

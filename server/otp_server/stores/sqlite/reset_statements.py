@@ -1,13 +1,14 @@
 """Resets in SQL: secrets beside processes, and the change of a password in one transaction.
 
 What a function promises is the sentence of its namesake in ``services/ports/resets.py``. Attempts
-are settled by ``attempt_statements``, so a process is accepted by the same one guarded update.
+are settled by ``settle_statements``, so a process is accepted by the same one guarded update.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
 
 from otp_server.domain.account import tenant_of
 from otp_server.services.ports.processes import Settled
@@ -15,9 +16,10 @@ from otp_server.services.ports.resets import Changed, Reset
 from otp_server.stores import account_rules as rules
 from otp_server.stores.sqlite import (
     account_statements,
-    attempt_statements,
     process_statements,
     session_statements,
+    settle_statements,
+    start_statements,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ def start_resets(work: ProcessWork, batch: Sequence[NewReset]) -> None:
         if digest in secrets or used is not None:
             raise rules.secret_taken()
         secrets.add(digest)
-    process_statements.require_fresh(work, [item.process for item in batch])
+    start_statements.require_fresh(work, [item.process for item in batch])
     for item in batch:
         _start(work, item)
 
@@ -68,7 +70,7 @@ def _start(work: ProcessWork, item: NewReset) -> None:
     reset, new = item.reset, item.process
     asked = (reset.session_digest, reset.email_index, reset.method, reset.tenant)
     _supersede(work, _OPEN_ASKED, asked, new.actor, new.created_at_ms)
-    process_id = process_statements.begin(work, new, void=reset.uid is None)
+    process_id = start_statements.begin(work, new, void=reset.uid is None)
     work.connection.execute(
         _INSERT,
         (
@@ -112,8 +114,8 @@ def settle_checks(work: ProcessWork, batch: Sequence[Verdict]) -> list[Settled]:
     for verdict in batch:
         reset = _reset_of(work, verdict)
         is_real = reset is not None and reset.uid is not None
-        said.append(verdict if is_real else replace(verdict, right=False))
-    return attempt_statements.settle_checks(work, said)
+        said.append(verdict if is_real else structs.replace(verdict, right=False))
+    return settle_statements.settle_checks(work, said)
 
 
 def change_passwords(work: ProcessWork, batch: Sequence[PasswordChange]) -> list[Changed]:
@@ -125,7 +127,7 @@ def change_passwords(work: ProcessWork, batch: Sequence[PasswordChange]) -> list
         if item.session.digest in digests:
             raise rules.session_taken()
         digests.add(item.session.digest)
-    process_statements.require_fresh(work, [item.notice for item in batch])
+    start_statements.require_fresh(work, [item.notice for item in batch])
     return [_change(work, item) for item in batch]
 
 
@@ -135,10 +137,10 @@ def _change(work: ProcessWork, item: PasswordChange) -> Changed:
     user = account_statements.find_user(work.connection, uid)
     ours = user is not None and tenant_of(user.organisation) == verdict.counted.tenant
     if not ours or not rules.is_for(reset, uid):
-        verdict = replace(verdict, right=False)
+        verdict = structs.replace(verdict, right=False)
     if reset is not None and not _is_session_alive(work, reset, verdict.at_ms):
-        return Changed(attempt_statements.settle_late(work, verdict))
-    [settled] = attempt_statements.settle_attempts(work, [verdict])
+        return Changed(settle_statements.settle_late(work, verdict))
+    [settled] = settle_statements.settle_attempts(work, [verdict])
     if settled is not Settled.ACCEPTED or user is None or reset is None:
         return Changed(settled)
     actor, at_ms = verdict.actor, verdict.at_ms
@@ -148,7 +150,7 @@ def _change(work: ProcessWork, item: PasswordChange) -> Changed:
     session_statements.begin(work.connection, item.session)
     work.trail.append(rules.signed_in(item.session, actor, at_ms))
     _supersede(work, _OPEN_OF_USER, (uid, reset.tenant), actor, at_ms)
-    process_statements.begin(work, item.notice)
+    start_statements.begin(work, item.notice)
     notice = item.notice
     work.tell(
         (notice.tenant, notice.uuid), "otp.init", "started", notice.actor, notice.created_at_ms

@@ -41,11 +41,11 @@ pub struct Spare(Option<Box<Queue>>);
 
 /// Bytes in order; no memory while there are none.
 #[derive(Debug, Default)]
-pub(super) struct Outbox(Option<Box<Queue>>);
+pub(crate) struct Outbox(Option<Box<Queue>>);
 
 impl Outbox {
     /// Borrows the buffer, unless it has one.
-    pub(super) fn borrow(&mut self, spare: &mut Spare) {
+    pub(crate) fn borrow(&mut self, spare: &mut Spare) {
         if self.0.is_none()
             && let Some(mut queue) = spare.0.take()
         {
@@ -55,7 +55,7 @@ impl Outbox {
     }
 
     /// Gives a buffer back, unless something waits in it.
-    pub(super) fn give_back(&mut self, spare: &mut Spare) {
+    pub(crate) fn give_back(&mut self, spare: &mut Spare) {
         if self.waiting().is_empty()
             && let Some(mut queue) = self.0.take()
             && queue.bytes.capacity() <= LENT_BYTES_MAX
@@ -66,19 +66,19 @@ impl Outbox {
     }
 
     /// What is still to be sent.
-    pub(super) fn waiting(&self) -> &[u8] {
+    pub(crate) fn waiting(&self) -> &[u8] {
         self.0
             .as_ref()
             .map_or(&[], |queue| &queue.bytes[queue.sent..])
     }
 
     /// Where to append. The caller keeps the bound.
-    pub(super) fn end(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn end(&mut self) -> &mut Vec<u8> {
         &mut self.0.get_or_insert_default().bytes
     }
 
     /// Notes that the front was sent. What is then waiting has `write_ms` from now.
-    pub(super) fn sent(&mut self, size: usize, now: u64, write_ms: u64) {
+    pub(crate) fn sent(&mut self, size: usize, now: u64, write_ms: u64) {
         let Some(queue) = &mut self.0 else {
             return;
         };
@@ -103,12 +103,12 @@ impl Outbox {
     }
 
     /// When the peer is a slow reader.
-    pub(super) fn deadline(&self) -> u64 {
+    pub(crate) fn deadline(&self) -> u64 {
         self.0.as_ref().map_or(u64::MAX, |queue| queue.deadline)
     }
 
     /// Memory held.
-    pub(super) fn held_bytes(&self) -> usize {
+    pub(crate) fn held_bytes(&self) -> usize {
         self.0
             .as_ref()
             .map_or(0, |queue| size_of::<Queue>() + queue.bytes.capacity())

@@ -1,8 +1,11 @@
 //! The reactor over real loopback sockets.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::time::Instant;
 
+use super::super::driver::{EVENTS_MAX, LOOK_MAX};
+use super::super::table::Mark;
 use super::*;
 use crate::session::SessionKind;
 
@@ -144,7 +147,7 @@ fn what_came_at_once_is_heard_to_its_end_though_it_is_told_of_once() {
     );
     let (mut stream, id) = served.connect();
     // More than one read takes, and the end of the stream behind it.
-    let frames = 2 * RECEIVE_BYTES / OTP_REQUEST.len();
+    let frames = 2 * Devices::RECEIVE_BYTES / OTP_REQUEST.len();
     stream.write_all(&OTP_REQUEST.repeat(frames)).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     served.until(|served| served.reactor.connections() == 0);
@@ -196,10 +199,10 @@ fn a_panic_costs_its_own_connection() {
     let mut served = device();
     let (mut victim, lost) = served.connect();
     let (mut other, kept) = served.connect();
-    served.reactor.shared.options.kind = SessionKind::Panicking;
+    served.reactor.driver.shared.context.options.kind = SessionKind::Panicking;
     victim.write_all(OTP_REQUEST).unwrap();
     served.until(|served| served.panics == 1);
-    served.reactor.shared.options.kind = SessionKind::Device;
+    served.reactor.driver.shared.context.options.kind = SessionKind::Device;
     assert_eq!(served.closed, [(lost, "internal".to_owned())]);
     other.write_all(OTP_REQUEST).unwrap();
     served.until(|served| served.frames == [kept]);
@@ -230,7 +233,7 @@ fn the_oldest_silent_connection_makes_room() {
     assert_eq!(served.reactor.connections(), 64);
     served.now = 5_000;
     served.until(|served| served.reactor.connections() == 1);
-    assert_eq!(served.reactor.entrance.len(), 0);
+    assert_eq!(served.reactor.driver.keeper.entrance.len(), 0);
     drop(silent);
 }
 
@@ -254,9 +257,10 @@ fn one_that_does_not_read_is_closed_in_time_and_reset() {
     let message = vec![7; 60_000];
     while served
         .reactor
+        .driver
         .table
         .get_mut(id)
-        .is_some_and(|entry| !entry.wants_writable)
+        .is_some_and(|entry| !entry.marks.has(Mark::WantsRoom))
     {
         served.reactor.send_many([(id, &message[..])], 0);
     }
@@ -286,7 +290,7 @@ fn deadlines_fire_and_leave_nothing_behind() {
     assert_eq!(served.reactor.next_deadline(), Some(5_000));
     served.now = 5_000;
     served.until(|served| served.reactor.connections() == 0);
-    assert_eq!(served.reactor.timers.len(), 0);
+    assert_eq!(served.reactor.driver.timers.len(), 0);
     drop(silent);
 }
 
@@ -313,7 +317,7 @@ fn a_busy_connection_does_not_pile_up_timers() {
         let before = served.frames.len();
         served.until(|served| served.frames.len() > before);
     }
-    assert!(served.reactor.timers.len() <= 3);
+    assert!(served.reactor.driver.timers.len() <= 3);
     assert_eq!(served.frames, vec![id; 200]);
 }
 
@@ -361,9 +365,10 @@ fn an_answer_that_waits_goes_out_when_there_is_room() {
     let mut sent = 0;
     while served
         .reactor
+        .driver
         .table
         .get_mut(id)
-        .is_some_and(|entry| !entry.wants_writable)
+        .is_some_and(|entry| !entry.marks.has(Mark::WantsRoom))
     {
         served.reactor.send_many([(id, &message[..])], served.now);
         sent += 60_004;
@@ -374,7 +379,16 @@ fn an_answer_that_waits_goes_out_when_there_is_room() {
     });
     served.until(|served| reader.is_finished() || served.reactor.connections() == 0);
     assert!(reader.join().unwrap().is_ok());
-    assert!(!served.reactor.table.get_mut(id).unwrap().wants_writable);
+    assert!(
+        !served
+            .reactor
+            .driver
+            .table
+            .get_mut(id)
+            .unwrap()
+            .marks
+            .has(Mark::WantsRoom)
+    );
 }
 
 #[test]
@@ -390,8 +404,8 @@ fn what_is_abandoned_is_told_once() {
 #[test]
 fn an_idle_connection_costs_no_more_than_its_entry() {
     assert!(
-        size_of::<Option<Entry>>() <= 96,
+        size_of::<Option<Entry<Session, Note>>>() <= 96,
         "{}",
-        size_of::<Option<Entry>>()
+        size_of::<Option<Entry<Session, Note>>>()
     );
 }

@@ -1,0 +1,286 @@
+"""Starting processes, in SQL: one operation inside the caller's transaction.
+
+What a function promises is the sentence of its namesake in ``services/ports/processes.py``.
+Writers are serial, so looking and then changing is one step. Of a tenant, type and contact only
+one process can be open that counted the contact, since each start ends the one before; but for
+starts that supersede nothing.
+
+A batch is read by a few statements and written by a few, whatever its size: each statement ends in
+a fight for the GIL. In between each item is judged in order; one whose contact or claim an item
+before it used has everything written first, and reads anew. Claims have statements of their own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import apsw
+
+from otp_server.domain.process import FailureReason, ProcessStatus
+from otp_server.errors import AlreadyExists
+from otp_server.services.ports.processes import ClaimRefusal, StalePlan, Started
+from otp_server.stores import process_rules as rules
+from otp_server.stores.sqlite import claim_statements as claims
+from otp_server.stores.sqlite import outbox_queue, process_statements, setting_statements
+from otp_server.stores.sqlite.process_rows import entities_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from otp_server.domain.challenge_type import Channel
+    from otp_server.services.ports.processes import IdempotencyClaim, NewProcess, StartOutcome
+    from otp_server.stores.sqlite.process_rows import ProcessWork
+
+    _Contact: TypeAlias = tuple[str, bytes, int, str]
+    """A counted contact of a type: its column, its index, the type, the tenant."""
+
+STARTS_AT_ONCE: Final = 128
+"""Processes written by one set of statements: about two milliseconds of work."""
+
+_USED_UUIDS = (
+    "SELECT p.uuid FROM carray(?) AS given CROSS JOIN processes AS p ON p.uuid = given.value"
+)
+_INSERT = (
+    "INSERT INTO processes (uuid, tenant, type_id, plan_id, status, attempts, generation, route,"
+    " route_status, route_attempts, key_id, created_at_ms, updated_at_ms, expires_at_ms,"
+    " phone_index, phone_sealed, phone_counted, email_index, email_sealed, email_counted,"
+    " address, entities)"
+    " VALUES (?1, ?2, ?3, ?4, 'new', 0, 1, ?5, 'new', 0, ?6, ?7, ?7, ?8,"
+    " ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)"
+)
+_INSERT_ENTITY = (
+    "INSERT OR IGNORE INTO process_entities (entity_type, entity_id, type_id, process_id)"
+    " SELECT ?1, ?2, type_id, id FROM processes WHERE uuid = ?3"
+)
+_ID = "SELECT id FROM processes WHERE uuid = ?"
+_OPEN = {
+    contact: (
+        f"SELECT p.{contact}_index, p.type_id, p.tenant, p.id, p.uuid, p.expires_at_ms"  # noqa: S608 - our own words
+        " FROM carray(?) AS given"
+        f" CROSS JOIN processes AS p INDEXED BY processes_{contact}_open"
+        f" ON p.{contact}_index = given.value"
+        f" AND p.{contact}_counted = 1 AND p.status IN ('new', 'sent') ORDER BY p.id"
+    )
+    for contact in ("phone", "email")
+}
+
+
+def start_processes(work: ProcessWork, batch: Sequence[NewProcess]) -> list[StartOutcome]:
+    """In order, so an item meets the processes of those before it."""
+    require_fresh(work, batch)
+    versions = {
+        tenant: setting_statements.settings_version(work.connection, tenant)
+        for tenant in {item.tenant for item in batch}
+    }
+    outcomes: list[StartOutcome] = []
+    for start in range(0, len(batch), STARTS_AT_ONCE):
+        outcomes += _Starting(work).start(batch[start : start + STARTS_AT_ONCE], versions)
+    return outcomes
+
+
+def require_fresh(work: ProcessWork, batch: Sequence[NewProcess]) -> None:
+    """Raises AlreadyExists for a uuid used before, ValueError for a bug of the caller."""
+    which = tuple(item.uuid for item in batch)
+    rows: list[tuple[Any, ...]] = (
+        work.connection.execute(_USED_UUIDS, (apsw.carray(which),)).fetchall() if which else []
+    )
+    used = {uuid for (uuid,) in rows}
+    for item in batch:
+        rules.first_contact(item)
+        if item.uuid in used:
+            raise AlreadyExists("uuid", rules.spelled(item.uuid))
+        used.add(item.uuid)
+
+
+def begin(work: ProcessWork, item: NewProcess, *, void: bool = False) -> int:
+    """Store a process with its first message, which is never sent if it is ``void``; its id.
+
+    A void one was in the queue too, and nobody could see it there: so it costs what another costs,
+    whose process ends one with a message that waits (requirement 30).
+    """
+    _Starting(work).begin(item)
+    process_id: int = work.connection.execute(_ID, (item.uuid,)).get
+    if void:
+        outbox_queue.void_queued(work.connection, process_id, item.created_at_ms)
+    return process_id
+
+
+def recall_starts(
+    work: ProcessWork, batch: Sequence[tuple[str, IdempotencyClaim]], at_ms: int
+) -> list[Started | ClaimRefusal | None]:
+    """What earlier starts with these claims were answered."""
+    return [_recall_start(work, tenant, claim, at_ms) for tenant, claim in batch]
+
+
+def _recall_start(
+    work: ProcessWork, tenant: str, claim: IdempotencyClaim, at_ms: int
+) -> Started | ClaimRefusal | None:
+    """A claim whose process is forgotten says nothing."""
+    row = claims.find(work.connection, tenant, claim, at_ms)
+    process = None if row is None else work.by_uuid(tenant, row.uuid)
+    if row is None or process is None:
+        return None
+    if row.fingerprint != claim.fingerprint:
+        return ClaimRefusal.MISMATCH
+    return Started(row.uuid, process.plan, row.route, replayed=True)
+
+
+class _Starting:
+    """What is known of the contacts of a batch, and what is not written yet."""
+
+    def __init__(self, work: ProcessWork) -> None:
+        self._work = work
+        self._open: dict[_Contact, list[tuple[int, bytes, int]]] = {}  # by id
+        self._over: set[int] = set()
+        # Not written yet:
+        self._ended: defaultdict[tuple[ProcessStatus, FailureReason | None, int], list[int]]
+        self._ended = defaultdict(list)
+        self._new: list[NewProcess] = []
+        self._contacts: set[_Contact] = set()
+        self._claims: set[tuple[str, str, str, str]] = set()
+
+    def start(self, batch: Sequence[NewProcess], versions: dict[str, int]) -> list[StartOutcome]:
+        """Start each, and write."""
+        self._read(contact for item in batch if item.supersedes for contact in _counted(item))
+        outcomes = [self._start(item, versions[item.tenant]) for item in batch]
+        self._write()
+        return outcomes
+
+    def begin(self, item: NewProcess) -> None:
+        """Begin one, whatever its claim and its plan's version, and write."""
+        self._begin(item)
+        self._write()
+
+    def _start(self, item: NewProcess, version: int) -> StartOutcome:
+        claimed = None if item.claim is None else self._recall(item, item.claim)
+        if claimed is not None:
+            word = rules.start_word(claimed)
+            subject = claimed.uuid if isinstance(claimed, Started) else item.uuid
+            told = (item.tenant, subject)
+            self._work.tell(told, "otp.init", word, item.actor, item.created_at_ms)
+            return claimed
+        if item.settings_version != version:
+            return StalePlan.STALE
+        self._begin(item)
+        if item.claim is not None:
+            connection, claim = self._work.connection, item.claim
+            claims.take_for_start(connection, item.tenant, claim, item.uuid, item.route)
+            self._claims.add((item.tenant, claim.client_id, claim.operation, claim.key))
+        told = (item.tenant, item.uuid)
+        self._work.tell(told, "otp.init", "started", item.actor, item.created_at_ms)
+        return Started(item.uuid, item.plan, item.route)
+
+    def _recall(self, item: NewProcess, claim: IdempotencyClaim) -> Started | ClaimRefusal | None:
+        if (item.tenant, claim.client_id, claim.operation, claim.key) in self._claims:
+            self._write()
+        return _recall_start(self._work, item.tenant, claim, item.created_at_ms)
+
+    def _begin(self, item: NewProcess) -> None:
+        contacts = _counted(item)
+        if item.supersedes:
+            if not self._contacts.isdisjoint(contacts):
+                self._write()
+            self._read(contact for contact in contacts if contact not in self._open)
+            for contact in contacts:
+                self._supersede_older(item, contact)
+        self._contacts.update(contacts)
+        self._new.append(item)
+
+    def _supersede_older(self, item: NewProcess, contact: _Contact) -> None:
+        """End the open processes of a counted contact: mostly there is one, or none."""
+        at_ms = item.created_at_ms
+        for process_id, uuid, expires_at_ms in self._open.get(contact, ()):
+            if process_id in self._over:
+                continue
+            self._over.add(process_id)
+            if expires_at_ms <= at_ms:
+                self._ended[ProcessStatus.EXPIRED, None, at_ms].append(process_id)
+            else:
+                reason = FailureReason.SUPERSEDED
+                self._ended[ProcessStatus.FAILED, reason, at_ms].append(process_id)
+                self._work.tell((item.tenant, uuid), "otp.end", reason.value, item.actor, at_ms)
+
+    def _read(self, contacts: Iterable[_Contact]) -> None:
+        """The open processes of contacts, about which nothing waits to be written."""
+        indexes: defaultdict[str, dict[bytes, None]] = defaultdict(dict)
+        for contact in contacts:
+            self._open[contact] = []
+            indexes[contact[0]][contact[1]] = None
+        for column, which in indexes.items():
+            rows: list[tuple[Any, ...]] = self._work.connection.execute(
+                _OPEN[column], (apsw.carray(tuple(which)),)
+            ).fetchall()
+            for index, type_id, tenant, *process in rows:
+                found = self._open.get((column, index, type_id, tenant))
+                if found is not None:
+                    found.append((process[0], process[1], process[2]))
+
+    def _write(self) -> None:
+        """Write what was ended, then what was begun, in order."""
+        for (status, failure, at_ms), process_ids in self._ended.items():
+            process_statements.end_all(self._work, process_ids, status, failure, at_ms)
+        if self._new:
+            self._insert(self._new)
+            self._enqueue()
+        for contact in self._contacts:
+            self._open.pop(contact, None)  # one more is open now
+        self._ended.clear()
+        self._new.clear()
+        self._contacts.clear()
+        self._claims.clear()
+
+    def _insert(self, items: Sequence[NewProcess]) -> None:
+        connection, plans = self._work.connection, self._work.plans
+        plan_ids = {id(item.plan): item.plan for item in items}
+        numbers = {key: plans.keep(connection, plan) for key, plan in plan_ids.items()}
+        connection.executemany(_INSERT, [_row(item, numbers[id(item.plan)]) for item in items])
+        os.sched_yield()
+        entities = [(each.type, each.id, item.uuid) for item in items for each in item.entities]
+        if entities:
+            connection.executemany(_INSERT_ENTITY, entities)
+
+    def _enqueue(self) -> None:
+        for (channel, leaves), alike in groupby(self._new, _kind_of_message):
+            uuids = [item.uuid for item in alike]
+            outbox_queue.enqueue_first(self._work.connection, uuids, channel, leaves=leaves)
+            os.sched_yield()
+
+
+def _kind_of_message(item: NewProcess) -> tuple[Channel, bool]:
+    leaves = rules.leaves(item.plan, item.route, rules.channels_of(item))
+    return item.plan.routes[item.route].channel, leaves
+
+
+def _counted(item: NewProcess) -> list[_Contact]:
+    return [
+        (column, contact.index, item.plan.type_id, item.tenant)
+        for column, contact in (("phone", item.phone), ("email", item.email))
+        if contact is not None and contact.index in item.counted_indexes
+    ]
+
+
+def _row(item: NewProcess, plan_id: int) -> tuple[Any, ...]:
+    return (
+        item.uuid,
+        item.tenant,
+        item.plan.type_id,
+        plan_id,
+        item.route,
+        item.key_id,
+        item.created_at_ms,
+        item.expires_at_ms,
+        *_contact_columns(item),
+        item.actor.address,
+        entities_text(item.entities),
+    )
+
+
+def _contact_columns(item: NewProcess) -> Iterator[Any]:
+    for contact in (item.phone, item.email):
+        if contact is None:
+            yield from (None, None, 0)
+        else:
+            yield from (contact.index, contact.sealed, contact.index in item.counted_indexes)
