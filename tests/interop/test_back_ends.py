@@ -6,7 +6,6 @@ A missing toolchain skips, except on CI, where it fails.
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ import pytest
 from tests.support.observe import wait_until
 from tests.support.outbox import Outbox
 from tests.support.rest_server import rest_server, wrong
-from tests.support.toolchain import tool
+from tests.support.toolchain import BUILD_TIMEOUT_S, go_program, tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from tests.support.server_process import ServerProcess
 
 HERE = Path(__file__).resolve().parent
-BUILD_TIMEOUT_S = 300
 RUN_TIMEOUT_S = 60
 
 Command = list[str]
@@ -41,18 +39,7 @@ def node_fetch(_: Path) -> Command:
 
 
 def go_net_http(build_dir: Path) -> Command:
-    program = build_dir / "go_net_http"
-    done = subprocess.run(
-        [tool("go"), "build", "-buildvcs=false", "-mod=readonly", "-o", str(program), "."],
-        cwd=HERE / "go_net_http",
-        env=os.environ | {"GOTOOLCHAIN": "local", "GOWORK": "off", "CGO_ENABLED": "0"},
-        capture_output=True,
-        text=True,
-        timeout=BUILD_TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [str(program)]
+    return [go_program(HERE / "go_net_http", build_dir)]
 
 
 CLIENTS: list[Callable[[Path], Command]] = [curl, node_fetch, go_net_http]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import httpx2
 import pytest
 
-from tests.support.toolchain import tool
+from tests.support.toolchain import go_program, tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,11 +67,7 @@ def node_ws(build_dir: Path) -> Command:
 
 
 def go_gorilla(build_dir: Path) -> Command:
-    go = tool("go")
-    program = build_dir / "go_gorilla"
-    arguments = ["build", "-buildvcs=false", "-mod=readonly", "-o", str(program), "."]
-    build([go, *arguments], HERE / "go_gorilla", GOTOOLCHAIN="local", GOWORK="off")
-    return [str(program)]
+    return [go_program(HERE / "go_gorilla", build_dir)]
 
 
 CLIENTS: list[Callable[[Path], Command]] = [python_websockets, node_ws, go_gorilla]

@@ -7,7 +7,6 @@ except on CI, where it fails.
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,13 +16,12 @@ import pytest
 
 from tests.support.relay import relay
 from tests.support.server_process import UNLIMITED_CONFIRMS, ServerProcess
-from tests.support.toolchain import tool
+from tests.support.toolchain import BUILD_TIMEOUT_S, go_program, tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HERE = Path(__file__).resolve().parent
-BUILD_TIMEOUT_S = 300
 RUN_TIMEOUT_S = 60
 GUESS = ("POST", "/device/otp/confirm", {"otp": "123456"})
 CALLS = [GUESS, GUESS, ("GET", "/device/server-time", None), GUESS, ("GET", "/-/reset", None)]
@@ -42,18 +40,7 @@ def node_fetch(_: Path) -> Command:
 
 
 def go_net_http(build_dir: Path) -> Command:
-    program = build_dir / "one_port"
-    done = subprocess.run(
-        [tool("go"), "build", "-buildvcs=false", "-mod=readonly", "-o", str(program), "./one_port"],
-        cwd=HERE / "go_net_http",
-        env=os.environ | {"GOTOOLCHAIN": "local", "GOWORK": "off", "CGO_ENABLED": "0"},
-        capture_output=True,
-        text=True,
-        timeout=BUILD_TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [str(program)]
+    return [go_program(HERE / "go_net_http", build_dir, "./one_port")]
 
 
 def run_httpx2(url: str) -> list[list[str]]:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
+
+BUILD_TIMEOUT_S = 300
 
 
 def tool(name: str) -> str:
@@ -17,3 +21,19 @@ def tool(name: str) -> str:
             pytest.fail(message)
         pytest.skip(message)
     return found
+
+
+def go_program(folder: Path, into: Path, package: str = ".") -> str:
+    """A program of a Go module, built; its path."""
+    program = into / (folder.name if package == "." else Path(package).name)
+    done = subprocess.run(
+        [tool("go"), "build", "-buildvcs=false", "-mod=readonly", "-o", str(program), package],
+        cwd=folder,
+        env=os.environ | {"GOTOOLCHAIN": "local", "GOWORK": "off", "CGO_ENABLED": "0"},
+        capture_output=True,
+        text=True,
+        timeout=BUILD_TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return str(program)

@@ -77,11 +77,6 @@ class Lane:
         return len(self._waiting) >= WAITING_MAX[self.priority]
 
     @property
-    def is_idle(self) -> bool:
-        """Whether nothing waits, and no call is in flight."""
-        return not self._waiting and not self.calls
-
-    @property
     def late_at(self) -> float:
         """When the oldest request is late, on Trio's clock."""
         return self._waiting[0].since + LATE_S if self._waiting else float("inf")
@@ -151,11 +146,6 @@ class Load:
         when those that wait are refused.
         """
         return any(each.priority < lane.priority and each.is_behind(now) for each in self.lanes)
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nobody waits for an answer."""
-        return all(lane.is_idle for lane in self.lanes)
 
     @property
     def late_at(self) -> float:

@@ -108,34 +108,10 @@ class PhoneRules:
         return None
 
 
-def parse_phone(text: str, *, default_country: str | None) -> str | None:
-    """The number in E.164 form; None when it is no phone number that can be in use.
-
-    Args:
-        text: as somebody wrote it.
-        default_country: the ISO 3166 code whose national numbers are understood; None or empty:
-            numbers must begin with ``+`` or ``00``.
-    """
-    read = read_phone(text, default_country=default_country)
-    return read if isinstance(read, str) else None
-
-
-def phone_problem(text: str, *, default_country: str | None) -> ContactProblem | None:
-    """Why :func:`parse_phone` gives None; None when it does not."""
-    read = read_phone(text, default_country=default_country)
-    return None if isinstance(read, str) else read
-
-
 def parse_email(text: str) -> str | None:
     """The address in its normal form; None when it is no address that mail can reach."""
     read = read_email(text)
     return read if isinstance(read, str) else None
-
-
-def email_problem(text: str) -> ContactProblem | None:
-    """Why :func:`parse_email` gives None; None when it does not."""
-    read = read_email(text)
-    return None if isinstance(read, str) else read
 
 
 def country_of(phone: str) -> str | None:
@@ -164,7 +140,13 @@ def mask(contact: str) -> str:
 
 
 def read_phone(text: str, *, default_country: str | None) -> str | ContactProblem:
-    """What :func:`parse_phone` gives, or what :func:`phone_problem` does."""
+    """The number in E.164 form, or why it is no phone number that can be in use.
+
+    Args:
+        text: as somebody wrote it.
+        default_country: the ISO 3166 code whose national numbers are understood; None or empty:
+            numbers must begin with ``+`` or ``00``.
+    """
     if len(text) > PHONE_CHARACTERS_MAX:
         return ContactProblem.TOO_LONG
     if _has_control_characters(text):
@@ -250,7 +232,7 @@ def _kept(character: str) -> str:
 
 
 def read_email(text: str) -> str | ContactProblem:
-    """What :func:`parse_email` gives, or what :func:`email_problem` does."""
+    """The address in its normal form, or why it is none that mail can reach."""
     return plain_email(text) or _by_the_library(text)
 
 

@@ -15,7 +15,7 @@ from otp_server.domain.account_outcome import UserView
 from otp_server.domain.audit import Actor
 from otp_server.domain.challenge_type import Channel
 from otp_server.domain.client import TENANT
-from otp_server.domain.contact import email_problem, parse_email
+from otp_server.domain.contact import ContactProblem, parse_email, read_email
 from otp_server.errors import ContactUnreadable, InvalidFields
 from otp_server.services.ports.accounts import UserKey
 from otp_server.telemetry import get_logger
@@ -91,10 +91,10 @@ class AccountService:
             Busy: too many passwords are being judged.
         """
         problems = _name_problems(new)
-        email = parse_email(new.email)
-        if email is None:
-            problem = email_problem(new.email)
-            problems["email"] = [problem.text if problem else ""]
+        read = read_email(new.email)
+        email = read if isinstance(read, str) else None
+        if isinstance(read, ContactProblem):
+            problems["email"] = [read.text]
         if new.password is not None:
             about = (email or "", new.firstname, new.lastname)
             weak = await self._policy.problems_of(new.password, about=about)

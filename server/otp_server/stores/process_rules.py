@@ -55,6 +55,16 @@ def is_open_at(process: Process, at_ms: int) -> bool:
     return process.status_at(at_ms).is_open
 
 
+def is_acceptable(process: Process, verdict: Verdict) -> bool:
+    """Whether a right verdict may be accepted: it is of this generation, and the process open."""
+    counted = verdict.counted
+    return (
+        process.uuid == counted.uuid
+        and process.generation == counted.generation
+        and is_open_at(process, verdict.at_ms)
+    )
+
+
 def refusal_of(process: Process, at_ms: int, *, counted: bool) -> AttemptRefusal | None:
     """Why an attempt at ``at_ms`` must not be compared; None: as far as the process goes, it may.
 

@@ -20,15 +20,29 @@ from otp_server.domain.contact import (
     PhoneRules,
     countries,
     country_of,
-    email_problem,
     line_type_of,
     mask,
     parse_email,
-    parse_phone,
-    phone_problem,
+    read_email,
+    read_phone,
 )
 
 PHONE = "+12025550123"
+
+
+def parse_phone(text: str, *, default_country: str | None) -> str | None:
+    read = read_phone(text, default_country=default_country)
+    return read if isinstance(read, str) else None
+
+
+def phone_problem(text: str, *, default_country: str | None) -> ContactProblem | None:
+    read = read_phone(text, default_country=default_country)
+    return read if isinstance(read, ContactProblem) else None
+
+
+def email_problem(text: str) -> ContactProblem | None:
+    read = read_email(text)
+    return read if isinstance(read, ContactProblem) else None
 
 
 @pytest.mark.parametrize(

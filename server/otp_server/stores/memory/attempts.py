@@ -141,16 +141,8 @@ class MemoryAttempts(MemoryProcessState):
 
     def _acceptable(self, verdict: Verdict) -> Process | None:
         """The process, if what is right may be accepted."""
-        counted = verdict.counted
-        process = self._processes.get(counted.process_id)
-        if (
-            process is None
-            or process.uuid != counted.uuid
-            or process.generation != counted.generation
-            or not rules.is_open_at(process, verdict.at_ms)
-        ):
-            return None
-        return process
+        process = self._processes.get(verdict.counted.process_id)
+        return process if process and rules.is_acceptable(process, verdict) else None
 
     def _accept_attempt(self, verdict: Verdict, _: bool) -> bool:  # noqa: FBT001 - as _settle calls
         process = self._acceptable(verdict)
