@@ -2,12 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-RUST_SOURCES := Cargo.toml Cargo.lock otp_core_rs/Cargo.toml $(shell find otp_core_rs/src -name '*.rs')
+RUST_SOURCES := Cargo.toml Cargo.lock .cargo/config.toml otp_core_rs/Cargo.toml $(shell find otp_core_rs/src -name '*.rs')
 SETTINGS := VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH=$(CURDIR)/$(BIN):$$PATH PIP_DISABLE_PIP_VERSION_CHECK=1
 
 FUZZ_TARGETS := $(patsubst otp_core_rs/fuzz/fuzz_targets/%.rs,%,$(wildcard otp_core_rs/fuzz/fuzz_targets/*.rs))
 
-.PHONY: help serve demo test test-rust test-python lint build fuzz clean bench bench-quick bench-gate bench-baseline
+.PHONY: help serve demo test test-rust test-python lint build fuzz fuzz-http clean bench bench-quick bench-gate bench-baseline
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -49,7 +49,7 @@ lint: build ## Format, types, layers, stub, clippy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m mypy.stubtest otp_server.core._native
+	$(BIN)/python -m mypy.stubtest otp_server.core._native otp_server.core._limits
 	$(BIN)/python proto/generate.py --check
 	cargo fmt --check
 	cargo clippy -q --locked --release --all-targets --no-default-features -- -D warnings
@@ -61,6 +61,9 @@ fuzz: ## A minute of each fuzz target (needs a nightly Rust toolchain)
 		mkdir -p target/corpus/$$target; \
 		cargo +nightly fuzz run --fuzz-dir otp_core_rs/fuzz $$target target/corpus/$$target otp_core_rs/fuzz/seeds/$$target -- -max_total_time=60 || exit 1; \
 	done
+
+fuzz-http: build ## The HTTP API by requests of its document, with a new seed (SEED=N EXAMPLES=M)
+	$(BIN)/python -m tests.e2e.openapi.fuzzing $(if $(SEED),--seed $(SEED)) $(if $(EXAMPLES),--examples $(EXAMPLES))
 
 $(VENV)/.bench: $(VENV)/.built bench/requirements.txt
 	$(SETTINGS) $(BIN)/python -m pip install -q -c constraints.txt -r bench/requirements.txt

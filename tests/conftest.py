@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 
 
 # How long an example takes says more of the machine than of the code; each test has its deadline.
+# The same examples are drawn each time; ``--hypothesis-profile=random`` draws others.
 settings.register_profile(
-    "any machine",
-    parent=settings(),
+    "same examples",
     deadline=None,
+    derandomize=True,
+    database=None,
+    print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.load_profile("any machine")
+settings.register_profile("random", parent=settings.get_profile("same examples"), derandomize=False)
+settings.load_profile("same examples")
 
 
 @pytest.fixture(scope="session", autouse=True)

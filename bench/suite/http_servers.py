@@ -4,24 +4,41 @@ rest             as it is installed: durable SQLite store, limits, outbox, a del
                  writes the outbox file; native transport
 rest-hypercorn   the same over Hypercorn and Quart alone, with an installation of its own
 quart-bare       the same accept loop and HTTP/1.1 connections as that, and nothing behind them
-go-http          Go's net/http
+go-http          Go's net/http, answering from memory
+go-http-json     the same with JSON in and out: it checks the token, decodes the request and encodes
+                 a fresh answer, without limits and without a store; handshakes alone
+go-http-same     the same with all that our server does for a handshake: tokens, contacts in their
+                 normal form and their index, types, limits of this moment; handshakes alone
 
-The peers give the status, headers and bodies that our server gave to a first request of each kind.
+The peers give the status, headers and bodies that our server gave to a first request of each kind;
+``go-http-json`` only the headers, and its answers are checked as ours are; ``go-http-same`` nothing
+of them, and before it is measured its answers are compared with ours, byte by byte
+(``same_work.py``).
 """
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any, Self
 
 from bench.suite.loadgen import Answer, run
 from bench.suite.machine import cores, pinned
 from bench.suite.processes import BenchError, NotHereError, Running, start, tail
-from bench.suite.rest_requests import SAMPLES, USED_UP, Requests, confirm_line, processes_for
+from bench.suite.rest_requests import (
+    SAMPLES,
+    USED_UP,
+    Requests,
+    confirm_line,
+    lines_of_types,
+    processes_for,
+)
+from bench.suite.same_work import differing, told
 from bench.suite.servers import ROOT, build_go
 
 if TYPE_CHECKING:
@@ -31,15 +48,30 @@ if TYPE_CHECKING:
     from bench.suite.http_load import HttpLoad
     from bench.suite.scenarios import Bench
 
-OURS, SLOW, BARE, GO = "rest", "rest-hypercorn", "quart-bare", "go-http"
+OURS, SLOW, BARE, GO, GO_JSON, GO_SAME = (
+    "rest",
+    "rest-hypercorn",
+    "quart-bare",
+    "go-http",
+    "go-http-json",
+    "go-http-same",
+)
 TRANSPORTS = {OURS: "native", SLOW: "hypercorn"}
 CONNECTIONS = 64
-RATE_MOST = {OURS: 18_000.0, SLOW: 1_500.0, BARE: 1_500.0, GO: 0.0}
+RATE_MOST = {OURS: 18_000.0, SLOW: 1_500.0, BARE: 1_500.0, GO: 0.0, GO_JSON: 0.0, GO_SAME: 0.0}
 """Requests a second that nobody here reaches: so many are there to be asked."""
 ACCOUNTS = 256
 """Of the web client: more than there are connections, so that none meets its own last call."""
+_GO_KIND = "handshake"
+"""Of Go's that make their own answers."""
+_TYPES = 2
+"""Of handshakes, in turn."""
+_COMPARED = 200
 _HOP_BY_HOP = {"connection", "date", "content-length", "transfer-encoding"}
+_OWN = re.compile(r'(?<="timestamp":)\d+|(?<=;r=)\d+|(?<=;t=)\d+')
+"""What differs between two answers to one request: the time, and what limits have left."""
 _EXAMPLE_S = 20.0
+_ONE_PROCESSOR = {"GOMAXPROCS": "1"}
 _MANY = "[[1000000000, 60]]"
 _CONFIG = f"""
 [server]
@@ -82,6 +114,21 @@ def config_text(data_dir: Path, transport: str = "native") -> str:
     return _CONFIG.format(data_dir=data_dir, transport=transport)
 
 
+Example = tuple[list[tuple[str, str]], str]
+"""A good answer: its headers and its body."""
+
+
+def without_own(example: Example) -> Example:
+    """An answer without what is its own alone, for a comparison with another."""
+    headers, body = example
+    kept = [
+        (name.lower(), _OWN.sub("0", value))
+        for name, value in headers
+        if name.lower() not in _HOP_BY_HOP
+    ]
+    return sorted(kept), _OWN.sub("0", body)
+
+
 class Installed:
     """Our server over one transport, in a folder of its own."""
 
@@ -99,6 +146,7 @@ class Installed:
         self._web_client: subprocess.Popen[str] | None = None
         self.requests = Requests(self._made["processes"])
         self.token_file = folder / "token"
+        self.described = folder / "described.json"
         self.device_tokens = folder / "devices"
 
     def start(self, name: str) -> Running:
@@ -128,6 +176,15 @@ class Installed:
         self._python("bench.devices", *words)
         self._devices = count
 
+    def describe(self, server: Running) -> None:
+        """Write into ``described`` what a peer is told that does the same; before other calls."""
+        out = self._folder / "same.json"
+        self._python("bench.same_installation", "--out", str(out))
+        answers = [self.ask(server, _GO_KIND, line) for line in lines_of_types()]
+        whole = told(json.loads(out.read_text()), self.token_file.read_text(), answers)
+        self.described.touch(mode=0o600)
+        self.described.write_text(json.dumps(whole))
+
     def lines(self, server: Running, kind: str, most: int) -> list[str]:
         """At most so many requests, for one load."""
         if kind == "confirm":
@@ -141,10 +198,15 @@ class Installed:
         """What is sent with each request of the kind, beside the token."""
         return self._folder / "verify.headers" if kind == "verify" else None
 
-    def example(self, server: Running, kind: str) -> tuple[list[tuple[str, str]], str]:
-        """A first answer: headers and body."""
-        method, target, _, body = self.lines(server, kind, 1)[0].split("\t")
-        self.requests.asked(kind, 1)
+    def examples(self, server: Running, kind: str, count: int = 1) -> list[Example]:
+        """The answers to the first requests of a kind."""
+        lines = self.lines(server, kind, count)[:count]
+        self.requests.asked(kind, len(lines))
+        return [self.ask(server, kind, line) for line in lines]
+
+    def ask(self, server: Running, kind: str, line: str) -> Example:
+        """What a server answers to this line, with all that is sent with one."""
+        method, target, _, body = line.split("\t")
         headers = {"Content-Type": "application/json"}
         headers["Authorization"] = f"Bearer {self.token_file.read_text()}"
         more = self.headers_file(kind)
@@ -224,7 +286,7 @@ class Servers:
         self._bench = bench
         self._names = names
         self._kinds = kinds
-        self._examples: dict[str, tuple[list[tuple[str, str]], str]] = {}
+        self._examples: dict[str, Example] = {}
         self._folder = bench.workplace.folder / "-".join(("http", *kinds))
         ours = [name for name in TRANSPORTS if name in names or name == OURS]
         self.installed = {
@@ -244,7 +306,7 @@ class Servers:
         try:
             for name, installed in self.installed.items():
                 self.running[name] = installed.start(name)
-            for name in (BARE, GO):
+            for name in (GO_SAME, BARE, GO, GO_JSON):  # the first knows of no call but its own
                 if name in self._names:
                     self._start_peer(name)
         except BaseException:
@@ -277,7 +339,7 @@ class Servers:
             wrap=not ours or kind not in USED_UP,
             token=installed.token_file,
             headers=installed.headers_file(kind),
-            answer=None if ours else self._answer_file(kind),
+            answer=self._answer_file(kind) if server.name in (BARE, GO) else None,
         )
 
     def run(self, server: Running, kind: str, load: HttpLoad, most: int = 0) -> Answer:
@@ -294,44 +356,103 @@ class Servers:
     def _answer_file(self, kind: str) -> Path:
         return self._folder / f"{kind}.answer"
 
-    def _example(self, kind: str) -> tuple[list[tuple[str, str]], str]:
+    def _example(self, kind: str) -> Example:
         """The one answer that all peers repeat."""
         if kind not in self._examples:
-            self._examples[kind] = self.installed[OURS].example(self.running[OURS], kind)
+            [self._examples[kind]] = self.installed[OURS].examples(self.running[OURS], kind)
             self._answer_file(kind).write_text(self._examples[kind][1])
         return self._examples[kind]
 
+    def _rows(self, name: str) -> list[dict[str, object]]:
+        """What a peer repeats: of Go's, the answers of paths that have no parameter.
+
+        The one with JSON is told an answer of each type.
+        """
+        if name == GO_JSON:
+            answered = self.installed[OURS].examples(self.running[OURS], _GO_KIND, _TYPES)
+            return [_row(_GO_KIND, example) for example in answered]
+        kinds = [kind for kind in self._kinds if name != GO or "<" not in SAMPLES[kind].rule]
+        return [_row(kind, self._example(kind)) for kind in kinds]
+
     def _start_peer(self, name: str) -> None:
-        """It repeats first answers of ours; Go's, those whose paths have no parameter."""
-        rows = []
-        for kind in self._kinds:
-            sample = SAMPLES[kind]
-            if name == GO and "<" in sample.rule:
-                continue
-            answered, text = self._example(kind)
-            kept = [pair for pair in answered if pair[0].lower() not in _HOP_BY_HOP]
-            row = {"method": sample.method, "rule": sample.rule, "headers": kept, "body": text}
-            rows.append(row)
-        answers = self._folder / f"{name}.answers.json"
-        answers.write_text(json.dumps(rows))
         log = self._folder / f"{name}.log"
         log.touch()
         try:
-            if name == GO:
-                server = start_go(answers, log, self._bench.workplace.environment)
-            else:
+            if name == GO_SAME:
+                server = self._start_same(log)
+            elif name == BARE:
                 module = "bench.peers.quart_bare"
+                answers = self._answers(name)
                 server = _start(self._bench, self._folder, name, module, str(answers))
+            else:
+                token = self.installed[OURS].token_file if name == GO_JSON else None
+                environment = self._bench.workplace.environment
+                server = start_go(self._answers(name), log, environment, token)
         except NotHereError as why:
             self._bench.ledger.skip(name, str(why))
-        else:
-            self.running[name] = server
+            return
+        self.running[name] = server
+        if name == GO_JSON:
+            self._compare(server, _GO_KIND)
+        elif name == GO_SAME:
+            self._compare_all(server, _GO_KIND)
+
+    def _answers(self, name: str) -> Path:
+        """The file of what a peer repeats."""
+        answers = self._folder / f"{name}.answers.json"
+        answers.write_text(json.dumps(self._rows(name)))
+        return answers
+
+    def _start_same(self, log: Path) -> Running:
+        installed = self.installed[OURS]
+        binary = build_go("go_http_same")  # first: no time is lost between our answers and its own
+        installed.describe(self.running[OURS])
+        command = [str(binary), str(installed.described)]
+        return start(GO_SAME, command, log, {**self._bench.workplace.environment, **_ONE_PROCESSOR})
+
+    def _compare_all(self, server: Running, kind: str) -> None:
+        """BenchError where a peer that does the same answers otherwise than ours."""
+        ours = self.installed[OURS]
+
+        def both(line: str) -> tuple[Example, Example]:
+            return ours.ask(self.running[OURS], kind, line), ours.ask(server, kind, line)
+
+        for line in ours.lines(self.running[OURS], kind, _COMPARED)[:_COMPARED]:
+            why = differing(partial(both, line))
+            if why:
+                raise BenchError(f"{server.name} answers otherwise than {OURS}: {why}")
+
+    def _compare(self, server: Running, kind: str) -> None:
+        """BenchError where a peer that makes its own answers makes others than ours."""
+        ours = self.installed[OURS]
+        for line in ours.lines(self.running[OURS], kind, _TYPES)[:_TYPES]:
+            wanted, said = (
+                without_own(ours.ask(each, kind, line)) for each in (self.running[OURS], server)
+            )
+            if said != wanted:
+                raise BenchError(f"{server.name} answers {said}, and {OURS} {wanted}")
 
 
-def start_go(answers: Path, log: Path, environment: Mapping[str, str]) -> Running:
-    """Go's net/http with these answers; NotHereError where there is no Go."""
+def start_go(
+    answers: Path, log: Path, environment: Mapping[str, str], token: Path | None = None
+) -> Running:
+    """Go's net/http with these answers; NotHereError where there is no Go.
+
+    With the file of a ``token``: JSON in and out.
+    """
     command = [str(build_go("go_http")), str(answers)]
-    return start(GO, command, log, {**environment, "GOMAXPROCS": "1"})
+    if token is not None:
+        command.append(str(token))
+    name = GO if token is None else GO_JSON
+    return start(name, command, log, {**environment, **_ONE_PROCESSOR})
+
+
+def _row(kind: str, example: Example) -> dict[str, object]:
+    """An answer, for a peer to repeat."""
+    answered, text = example
+    kept = [pair for pair in answered if pair[0].lower() not in _HOP_BY_HOP]
+    sample = SAMPLES[kind]
+    return {"method": sample.method, "rule": sample.rule, "headers": kept, "body": text}
 
 
 def _start(bench: Bench, folder: Path, name: str, module: str, *words: str) -> Running:
@@ -341,9 +462,7 @@ def _start(bench: Bench, folder: Path, name: str, module: str, *words: str) -> R
     return start(name, command, log, bench.workplace.environment, face="http")
 
 
-def _ask(
-    server: Running, method: str, target: str, body: str, headers: dict[str, str]
-) -> tuple[list[tuple[str, str]], str]:
+def _ask(server: Running, method: str, target: str, body: str, headers: dict[str, str]) -> Example:
     connection = HTTPConnection("127.0.0.1", server.port, timeout=_EXAMPLE_S)
     try:
         connection.request(method, target, body or None, headers)

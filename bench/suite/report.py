@@ -34,6 +34,8 @@ _COLOURS = {
     "quart-bare": "#3569b2",
     "hot": "#c8102e",
     "go-http": "#7b4fa3",
+    "go-http-json": "#3a8a4d",
+    "go-http-same": "#c49a00",
     "beside-devices-alone": "#8c8c8c",
     "beside-devices-attempt": "#c8102e",
     "beside-devices-handshake": "#3569b2",

@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING
 
 from bench.suite.figures import Quantity, middle
 from bench.suite.http_load import HttpLoad
-from bench.suite.http_servers import BARE, CONNECTIONS, GO, OURS, RATE_MOST, SLOW, Servers
+from bench.suite.http_servers import (
+    BARE,
+    CONNECTIONS,
+    GO,
+    GO_JSON,
+    GO_SAME,
+    OURS,
+    RATE_MOST,
+    SLOW,
+    Servers,
+)
 from bench.suite.machine import process_cpu_seconds, settle
 from bench.suite.rest_requests import KINDS
 from bench.suite.rounds import interleave
@@ -53,7 +63,8 @@ class _Scenario:
         """Who may be in it."""
         if self.half:
             return (OURS,) if self.kind in _NOT_HOT else (OURS, SLOW)
-        return (OURS, SLOW, BARE, GO) if self.kind == "handshake" else (OURS, SLOW, BARE)
+        beside = (OURS, SLOW, BARE)
+        return (*beside, GO, GO_JSON, GO_SAME) if self.kind == "handshake" else beside
 
 
 def rest(bench: Bench) -> None:

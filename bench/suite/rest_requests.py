@@ -92,6 +92,13 @@ class Requests:
             self._asked[kind] += count
 
 
+def lines_of_types() -> list[str]:
+    """A handshake for each channel of each type, in the order of its routes."""
+    email, phone = {"email": contact(0)}, {"mobilePhone": f"+49171{_PHONE}"}
+    asked = ((EMAIL_TYPE, email), (PHONE_TYPE, phone), (PHONE_TYPE, email))
+    return [_handshake_line({"type": name, **given}) for name, given in asked]
+
+
 def processes_for(attempts: int) -> int:
     """How many processes so many attempts need."""
     return attempts // _TURNS + _TURNS * _APART
@@ -130,7 +137,11 @@ def _handshake(number: int) -> str:
     body = {"type": EMAIL_TYPE, "email": contact(number)}
     if number % 2:
         body = {"type": PHONE_TYPE, "mobilePhone": f"+49171{_PHONE + number}"}
-    return _line("POST", "/otp/handshake", "handshake", body)
+    return _handshake_line(body)
+
+
+def _handshake_line(body: dict[str, Any]) -> str:
+    return _line("POST", SAMPLES["handshake"].rule, "handshake", body)
 
 
 def _search(number: int) -> str:

@@ -10,17 +10,22 @@
 //! | [`reactor`]  | all sockets of a listener in one epoll set; the only ones here (Linux)    |
 //! | [`presence`] | which device is behind which connection                                   |
 //! | [`passcode`] | alphabets, unbiased drawing and derivation, keyed digests, comparison     |
+//! | [`contact`]  | contacts as stores keep them: sealed, and the keyed index of them         |
+//! | [`audit`]    | the hash chain of the audit trail                                         |
 //! | [`json`]     | JSON that is beyond doubt, told in one pass                               |
-//! | [`limit`]    | exact sliding windows, several per key, in a bounded table                |
+//! | [`limit`]    | exact sliding windows, several per key, in bounded tables; rows of limits |
 //! | `python`     | the binding `otp_server.core._native`; the only folder that names `pyo3`  |
 //!
 //! `python` may use everything; `reactor` uses `session`, which uses `ws` and `haptic`, and `http`;
-//! these, `passcode`, `limit`, `presence` and `json` are strangers to each other and use only `error`. Time is an
-//! argument, in integer milliseconds; the reactor alone reads a clock, to bound the time of a
-//! poll. Randomness is an argument of the pure functions; [`passcode::draw::os_random`] reads the
-//! operating system.
+//! these, `passcode`, `contact`, `audit`, `limit`, `presence` and `json` are strangers to each other
+//! and use only `error` (and `fields`, which makes rows of texts). Time is an argument, in integer
+//! milliseconds; the reactor alone reads a clock, to bound the time of a poll. Randomness is an
+//! argument of the pure functions; [`passcode::draw::os_random`] reads the operating system.
 
+pub mod audit;
+pub mod contact;
 pub mod error;
+mod fields;
 pub mod haptic;
 pub mod http;
 pub mod json;

@@ -39,11 +39,17 @@ class SteadyClock:
         self._monotonic_ns = monotonic_ns
         self._monotonic_last = monotonic_ns()
         self._now_ns = wall_ns()
+        self._now_ms = self._now_ns // _NS_PER_MS
+        self._same_ns = 0
+        """However the wall leans, so long after the last reading it is the same millisecond."""
 
     def now_ms(self) -> int:
         """Unix milliseconds, never less than a reading before."""
         monotonic = self._monotonic_ns()
-        elapsed = max(0, monotonic - self._monotonic_last)
+        elapsed = monotonic - self._monotonic_last
+        if elapsed < self._same_ns:
+            return self._now_ms
+        elapsed = max(0, elapsed)
         self._monotonic_last = monotonic
         now_ns = self._now_ns + elapsed
         lean = self._wall_ns() - now_ns
@@ -53,4 +59,6 @@ class SteadyClock:
         elif lean < -lean_max:
             lean = -lean_max
         self._now_ns = now_ns = now_ns + lean
-        return now_ns // _NS_PER_MS
+        self._now_ms = now_ms = now_ns // _NS_PER_MS
+        self._same_ns = int((_NS_PER_MS - now_ns % _NS_PER_MS) / (1 + SLEW))
+        return now_ms

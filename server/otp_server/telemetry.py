@@ -11,6 +11,7 @@ import logging
 import re
 import sys
 from bisect import bisect_left
+from collections import Counter as Counted
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -146,11 +147,15 @@ class Durations(Collector):
         self._sum_s = 0.0
         registry.register(self)
 
-    def observe(self, seconds: Iterable[float]) -> None:
-        """Count each. Not for several threads."""
-        for value in seconds:
-            self._counts[bisect_left(self.BOUNDS_S, value)] += 1
-            self._sum_s += value
+    def observe(self, seconds: float, count: int = 1) -> None:
+        """Count so many alike. Not for several threads."""
+        self._counts[bisect_left(self.BOUNDS_S, seconds)] += count
+        self._sum_s += seconds * count
+
+    def observe_since(self, begun: Iterable[float], now: float) -> None:
+        """Count those that began at these instants and end now; many begin at the same one."""
+        for instant, count in Counted(begun).items():
+            self.observe(now - instant, count)
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """For the registry."""

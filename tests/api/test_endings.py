@@ -116,19 +116,18 @@ async def deaf(served: Served) -> AsyncIterator[tuple[Client, int]]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "within_s"),
-    [(ErrorKind.UNAUTHORIZED, 0.8), (ErrorKind.REPLACED, 1.5), (ErrorKind.DRAINING, 1.5)],
+    ("kind", "close_s"),
+    [(ErrorKind.UNAUTHORIZED, 60), (ErrorKind.REPLACED, 1), (ErrorKind.DRAINING, 1)],
 )
-async def test_closing_one_that_does_not_read(kind: ErrorKind, within_s: float) -> None:
+async def test_closing_one_that_does_not_read(kind: ErrorKind, close_s: float) -> None:
+    """A revocation does not wait for ``close_s``."""
     face = Face()
-    async with serving(face, close_s=1.2) as served, deaf(served) as (client, number):
-        began = trio.current_time()
+    async with serving(face, close_s=close_s) as served, deaf(served) as (client, number):
         if kind is ErrorKind.DRAINING:
             served.transport.close_all(kind)
         else:
             served.transport.close_many([(number, kind)])
         await until(lambda: number in face.gone)
-        assert trio.current_time() - began < within_s
         assert served.value("otp_device_closes_total", kind=kind.token) == 1
         with pytest.raises(trio.BrokenResourceError):  # reset: nothing whole could follow
             await client.read_close()
@@ -138,25 +137,23 @@ async def test_closing_one_that_does_not_read(kind: ErrorKind, within_s: float) 
 
 async def test_a_revocation_hastens_a_close_that_is_under_way() -> None:
     face = Face()
-    async with serving(face, close_s=5) as served, deaf(served) as (_, number):
-        began = trio.current_time()
+    async with serving(face, close_s=60) as served, deaf(served) as (_, number):
         served.transport.close_many([(number, ErrorKind.REPLACED)])
         served.transport.close_many([(number, ErrorKind.UNAUTHORIZED)])
         await until(lambda: number in face.gone)
-        assert trio.current_time() - began < 0.8
         assert served.value("otp_device_closes_total", kind="replaced") == 1
 
 
 async def test_a_peer_that_answers_our_close_and_does_not_read_gains_no_time() -> None:
     face = Face()
-    async with serving(face, close_s=1) as served, deaf(served) as (client, number):
+    async with serving(face, close_s=3) as served, deaf(served) as (client, number):
         began = trio.current_time()
         served.transport.close_many([(number, ErrorKind.REPLACED)])
-        await trio.sleep(0.6)
+        await trio.sleep(2)
         await client.send(b"\x03\xf0", CLOSE)
         await until(lambda: number in face.gone)
         await until(lambda: not served.connections)
-        assert trio.current_time() - began < 1.4
+        assert trio.current_time() - began < 4.5  # and not 2 + 3
 
 
 @pytest.mark.parametrize("payload", [b"", b"any pong answers"])

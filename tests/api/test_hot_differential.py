@@ -23,6 +23,7 @@ from otp_server.app.http import HttpSide
 from otp_server.domain.client import Scope
 from otp_server.errors import StoreUnavailable
 from otp_server.stores import open_store
+from otp_server.transport.http import HEAD_BYTES_MAX
 from tests.api.test_device_http import Site
 from tests.support.http_stage import serve_side
 from tests.support.rest_world import RestWorld
@@ -192,6 +193,8 @@ class Ask:
             "empty query": self.data(target=f"{self.target}?"),
             "bad query": self.data(target=f"{self.target}?a=%ff"),
             "long query": self.data(target=f"{self.target}?" + "&".join(300 * ["a=1"])),
+            "longer query": self.data(target=f"{self.target}?a={HEAD_BYTES_MAX * 'x'}"),
+            "long field": self.data(more={"X-Name": HEAD_BYTES_MAX * "x"}),
             "slash": self.data(target=f"{self.target}/"),
             "slashes": self.data(target=self.target.replace("/", "//", 1)),
             "dots": self.data(target=f"/.{self.target}"),
@@ -244,12 +247,12 @@ async def test_the_rest_face(tmp_path: Path) -> None:
                 Ask("PUT", "/otp/crud/attempt", b'{"code": "123456"}', headers),
             ],
         )
-        assert {200, 400, 401, 404, 405, 413, 415} <= seen
+        assert {200, 400, 401, 404, 405, 413, 415, 431} <= seen
         form = {"Content-Type": "application/x-www-form-urlencoded"}
         client, secret = await world.clients.add("back end")
         body = f"client_id={client.client_id}&client_secret={secret}".encode()
         right = Ask("POST", "/oauth/token", b"grant_type=client_credentials&" + body, form)
-        assert {200, 400, 405, 413} <= await all_agree(doors, [right])
+        assert {200, 400, 405, 413, 431} <= await all_agree(doors, [right])
         for wrong in (b"grant_type=password", right.body + b"x", right.body + b"&scope=none"):
             await doors.agree(right.data(body=wrong))
         narrow = await world.token(scopes=frozenset({Scope.ADMIN}))
@@ -266,7 +269,7 @@ async def test_confirming() -> None:
     async with doors_of(site.side) as doors:
         asks = [Ask("POST", path, b'{"otp": "123456"}', headers) for path in paths]
         seen = await all_agree(doors, asks)
-        assert {400, 401, 404, 405, 413, 415} <= seen
+        assert {400, 401, 404, 405, 413, 415, 431} <= seen
         answered = []
         for port in (doors.native, doors.hypercorn):
             code = (await site.code()).encode()
@@ -295,8 +298,20 @@ async def test_the_svc_face(tmp_path: Path) -> None:
                 Ask("GET", "/-/svc/otp.verify", b"", {}),
             ],
         )
-        assert {200, 400, 403, 404, 405, 412, 413, 415} <= seen
+        assert {200, 400, 403, 404, 405, 412, 413, 415, 431} <= seen
     await store.aclose()
+
+
+@pytest.mark.parametrize("path", ["/device/otp/confirm", "/device/status", "/nothing"])
+async def test_a_head_that_is_too_large_gets_what_the_document_says(path: str) -> None:
+    """Whatever it asks for: no body, and the connection's end (``api/openapi.py``)."""
+    site = Site(World(per_address=PLENTY))
+    query = "&".join(f"{name}={HEAD_BYTES_MAX // 3 * 'x'}" for name in "abc")
+    async with doors_of(site.side) as doors:
+        for [answer] in await doors.both(Ask("GET", f"{path}?{query}", b"").data()):
+            assert (answer.status, answer.body, answer.ended) == (431, b"", True)
+            assert (b"connection", b"close") in answer.headers
+            assert b"content-type" not in dict(answer.headers)
 
 
 @pytest.mark.parametrize("store", ["away", "buggy"])

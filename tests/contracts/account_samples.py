@@ -8,7 +8,6 @@ reset ``n`` the process ``uuid(n)`` and the secret ``secret(n)``; a session ``n`
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from otp_server.domain.account import Session, User, tenant_of
@@ -17,6 +16,7 @@ from otp_server.services.ports.accounts import SignIn, UserKey
 from otp_server.services.ports.processes import Counted, NewAttempt, NewProcess, Verdict
 from otp_server.services.ports.resets import NewReset, PasswordChange, Reset
 from tests.contracts.rest_samples import EMAIL, T0, TTL, contact, new_process, plan, query, uuid
+from tests.support.changed_values import replace
 
 if TYPE_CHECKING:
     from otp_server.domain.challenge_type import Plan

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import trio
 from msgspec import structs
@@ -42,6 +40,7 @@ from tests.contracts.rest_samples import (
     verdict,
     wrong,
 )
+from tests.support.changed_values import replace
 
 MANY = plan(max_attempts=200, attempts=200)
 """So that the contact's budget is what ends."""

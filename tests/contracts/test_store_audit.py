@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -39,6 +38,7 @@ from tests.contracts.rest_samples import (
     uuid,
     wrong,
 )
+from tests.support.changed_values import replace
 
 
 def entry(n: int) -> AuditEntry:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,6 +39,7 @@ from tests.contracts.account_samples import (
     user,
 )
 from tests.contracts.rest_samples import EMAIL, T0, TTL, email, lease, new_process, spelled, uuid
+from tests.support.changed_values import replace
 
 if TYPE_CHECKING:
     from otp_server.services.ports import Store

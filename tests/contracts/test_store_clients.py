@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +11,7 @@ from otp_server.domain.audit import AuditEntry
 from otp_server.domain.client import Scope
 from otp_server.errors import AlreadyExists
 from tests.contracts.setting_samples import TENANT, client
+from tests.support.changed_values import replace
 
 if TYPE_CHECKING:
     from otp_server.services.ports import Store

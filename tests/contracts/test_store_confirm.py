@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +21,7 @@ from tests.contracts.samples import (
     new_code,
     state_of,
 )
+from tests.support.changed_values import replace
 
 if TYPE_CHECKING:
     from otp_server.domain.device import Device

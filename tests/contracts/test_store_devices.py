@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +11,7 @@ from otp_server.domain.device import Organisation
 from otp_server.errors import AlreadyExists
 from otp_server.services.ports import AcceptRefusal, IssueRefusal
 from tests.contracts.samples import accept, add_devices, device, key_of, new_code, state_of
+from tests.support.changed_values import replace
 
 if TYPE_CHECKING:
     from otp_server.services.ports import Store

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from otp_server.domain.budget import FAILURES_KEPT_MS, WAIT_FROM
 from otp_server.domain.process import SealedContact
 from otp_server.services.ports import Store
@@ -17,6 +15,7 @@ from tests.contracts.rest_samples import (
     start,
     wrong,
 )
+from tests.support.changed_values import replace
 
 
 async def test_a_purpose_keeps_the_first_key_until_told_anew(store: Store) -> None:

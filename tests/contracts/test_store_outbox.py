@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import trio
 
@@ -36,6 +34,7 @@ from tests.contracts.rest_samples import (
     uuid,
     wrong,
 )
+from tests.support.changed_values import replace
 
 SENT, FAILED = MessageState.SENT, MessageState.FAILED
 UNCERTAIN, QUEUED = MessageState.UNCERTAIN, MessageState.QUEUED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,6 +24,7 @@ from tests.contracts.setting_samples import (
     route,
     template,
 )
+from tests.support.changed_values import replace
 
 if TYPE_CHECKING:
     from otp_server.services.ports import Store

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import trio
 
@@ -47,6 +45,7 @@ from tests.contracts.rest_samples import (
     wrong,
 )
 from tests.contracts.setting_samples import ADMIN, challenge_type
+from tests.support.changed_values import replace
 
 SUPERSEDED = (ProcessStatus.FAILED, FailureReason.SUPERSEDED)
 EXHAUSTED = (ProcessStatus.FAILED, FailureReason.EXHAUSTED)

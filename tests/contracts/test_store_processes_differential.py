@@ -7,7 +7,6 @@ superseding, fail-over, exhaustion, replays, expiry and forgetting happen in a f
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +40,7 @@ from tests.contracts.rest_samples import (
     uuid,
     verdict,
 )
+from tests.support.changed_values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from otp_server.domain.budget import CLAIM_PATIENCE_MS
@@ -36,6 +34,7 @@ from tests.contracts.rest_samples import (
     uuid,
     wrong,
 )
+from tests.support.changed_values import replace
 
 EXHAUSTED = (ProcessStatus.FAILED, FailureReason.EXHAUSTED)
 

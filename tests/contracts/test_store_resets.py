@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,6 +52,7 @@ from tests.contracts.rest_samples import (
     start,
     uuid,
 )
+from tests.support.changed_values import replace
 
 if TYPE_CHECKING:
     from otp_server.services.ports import Store

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +39,7 @@ from tests.contracts.account_samples import (
     user,
 )
 from tests.contracts.rest_samples import EMAIL, LEASE, T0, email, query, report, uuid
+from tests.support.changed_values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 import trio
@@ -45,6 +44,7 @@ from tests.contracts.rest_samples import (
     verdict,
     wrong,
 )
+from tests.support.changed_values import replace
 
 WAIT = AttemptWait(ROUTE_WAIT_MS, route=True)
 PHONES = frozenset({SMS})

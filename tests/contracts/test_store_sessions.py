@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,6 +24,7 @@ from tests.contracts.account_samples import (
     user,
 )
 from tests.contracts.rest_samples import T0
+from tests.support.changed_values import replace
 
 if TYPE_CHECKING:
     from otp_server.services.ports import Store

@@ -115,7 +115,7 @@ async def test_an_uncertain_sms_is_not_sent_again_and_its_code_stays_good(
 ) -> None:
     providers = Providers(told, answer(200))
     async with trio.open_nursery() as nursery:
-        stage = await providers.start(nursery, store, deadline_s=0.3)
+        stage = await providers.start(nursery, store, deadline_s=1)
         nursery.start_soon(stage.service.run)
         uuid = await stage.start(1, SMS, EMAIL)
         process, [delivery] = await stage.settled(uuid)

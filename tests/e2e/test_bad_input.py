@@ -135,14 +135,14 @@ def slow(server: ServerProcess, devices: Iterator[LocalDevice]) -> Iterator[Slow
 
 def leave_a_frame_unfinished(url: str, token: str) -> Ended:
     with connect(url, token) as raw:
-        raw.send(encode_frame(19, bytes(7))[:-1])
         since = time.monotonic()
+        raw.send(encode_frame(19, bytes(7))[:-1])
         return Ended(raw.read_close(), time.monotonic() - since)
 
 
 def say_nothing(url: str) -> Ended:
+    since = time.monotonic()
     with connect(url) as raw:
-        since = time.monotonic()
         return Ended(raw.read_close(), time.monotonic() - since)
 
 

@@ -63,8 +63,9 @@ def kill(server: ServerProcess) -> None:
 
 def begin_drain(server: ServerProcess) -> float:
     """SIGTERM, and when."""
+    began = time.monotonic()
     os.kill(server.pid, signal.SIGTERM)
-    return time.monotonic()
+    return began
 
 
 def wait_exit(server: ServerProcess, within_s: float) -> int:

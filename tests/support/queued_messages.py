@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import trio
@@ -19,6 +19,7 @@ from otp_server.services.deliver import DeliveryOptions, DeliveryParts, Delivery
 from otp_server.services.ports.delivery import Message, Provider, SendOutcome, Sent
 from otp_server.services.ports.outbox import DeliveryReport, LeasedMessage, MessageState
 from otp_server.telemetry import Metrics
+from tests.support.changed_values import replace
 from tests.support.world import KEY, TrioClock
 
 if TYPE_CHECKING:

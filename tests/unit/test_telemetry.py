@@ -211,18 +211,19 @@ def test_every_label_is_of_a_closed_set() -> None:
 
 def test_durations_are_counted_up_to_each_bound() -> None:
     metrics = Metrics()
-    metrics.issue_seconds.observe([0.0005, 0.001, 0.0011])
-    metrics.issue_seconds.observe([10.0, 10.5])
+    metrics.issue_seconds.observe(0.0005, 2)
+    metrics.issue_seconds.observe_since([4.0, 4.5, 4.0], now=5.0)
+    metrics.issue_seconds.observe(10.5)
     lines = metrics.render().decode().splitlines()
     name = "otp_device_issue_seconds"
     shown = {line.split()[0]: float(line.split()[1]) for line in lines if line.startswith(name)}
     bounds = ["0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5"]
     bounds += ["1.0", "2.5", "5.0", "10.0", "+Inf"]
-    counts = [2.0, *[3.0] * 11, 4.0, 5.0]
+    counts = [2.0, *[2.0] * 7, 3.0, 5.0, 5.0, 5.0, 5.0, 6.0]
     assert shown == {
         **{f'{name}_bucket{{le="{bound}"}}': n for bound, n in zip(bounds, counts, strict=True)},
-        f"{name}_count": 5.0,
-        f"{name}_sum": pytest.approx(20.5026),
+        f"{name}_count": 6.0,
+        f"{name}_sum": pytest.approx(13.001),
     }
 
 

@@ -1,6 +1,6 @@
 //! A bounded table of keys with their windows.
 //!
-//! Keys come from strangers, so the map's hash is keyed (the standard library's `SipHash`), the
+//! A key is bytes. Keys come from strangers, so the map's hash is keyed (the standard library's `SipHash`), the
 //! number of keys is bounded, and a key's memory is bounded by the largest limit. A full table
 //! refuses new keys rather than forget one that is in use: forgetting would lift its limit.
 //!
@@ -14,8 +14,11 @@
 //! **Time that steps back** could make an evicted key count again. So the table remembers the newest
 //! stamp it forgot, and a key not held is treated as if that stamp had been its own.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+use std::hash::RandomState;
 use std::sync::Arc;
+
+use hashbrown::HashMap;
 
 use super::windows::{Stamps, Windows};
 use crate::error::Error;
@@ -28,9 +31,9 @@ pub const EVICTIONS_MAX: usize = 64;
 pub struct SlidingWindows {
     windows: Windows,
     keys_max: usize,
-    stamps: HashMap<Arc<str>, Stamps>,
+    stamps: HashMap<Arc<[u8]>, Stamps, RandomState>,
     /// Every key of `stamps` once, with its newest stamp.
-    by_age: BTreeSet<(i64, Arc<str>)>,
+    by_age: BTreeSet<(i64, Arc<[u8]>)>,
     forgotten_ms: i64,
 }
 
@@ -48,7 +51,7 @@ impl SlidingWindows {
         Ok(Self {
             windows,
             keys_max,
-            stamps: HashMap::new(),
+            stamps: HashMap::default(),
             by_age: BTreeSet::new(),
             forgotten_ms: i64::MIN,
         })
@@ -58,51 +61,66 @@ impl SlidingWindows {
     ///
     /// # Errors
     /// [`Error::LimiterFull`] for a new key when the table is full of keys in use.
-    pub fn reserve(&mut self, key: &str, now_ms: i64) -> Result<i64, Error> {
+    pub fn reserve(
+        &mut self,
+        key: &(impl AsRef<[u8]> + ?Sized),
+        now_ms: i64,
+    ) -> Result<i64, Error> {
         let wait_ms = self.wait_ms(key, now_ms);
-        if wait_ms > 0 {
-            return Ok(wait_ms);
+        if wait_ms == 0 {
+            self.charge_granted(key.as_ref(), now_ms)?;
         }
-        self.charge(key, now_ms, Windows::judged_at_ms)?;
-        Ok(0)
+        Ok(wait_ms)
     }
 
     /// What [`reserve`](Self::reserve) would answer, charging nothing; 0 for a key not held.
     #[must_use]
-    pub fn wait_ms(&self, key: &str, now_ms: i64) -> i64 {
+    pub fn wait_ms(&self, key: &(impl AsRef<[u8]> + ?Sized), now_ms: i64) -> i64 {
         self.stamps
-            .get(key)
+            .get(key.as_ref())
             .map_or(0, |stamps| self.windows.wait_ms(stamps, now_ms))
     }
 
     /// For each window of a key, in order: room for how many more charges, and the milliseconds
     /// until there is room for one more than now. See [`Windows::room`].
+    pub fn room_of_each(
+        &self,
+        key: &(impl AsRef<[u8]> + ?Sized),
+        now_ms: i64,
+    ) -> impl Iterator<Item = (usize, i64)> {
+        self.windows.room(self.stamps.get(key.as_ref()), now_ms)
+    }
+
+    /// The same as a list.
     #[must_use]
-    pub fn room(&self, key: &str, now_ms: i64) -> Vec<(usize, i64)> {
-        self.stamps.get(key).map_or_else(
-            || self.windows.all_room(),
-            |stamps| self.windows.room(stamps, now_ms),
-        )
+    pub fn room(&self, key: &(impl AsRef<[u8]> + ?Sized), now_ms: i64) -> Vec<(usize, i64)> {
+        self.room_of_each(key, now_ms).collect()
+    }
+
+    /// Charges what `wait_ms` has just granted at `now_ms`, and gives the key as it is held.
+    ///
+    /// # Errors
+    /// [`Error::LimiterFull`] for a new key when the table is full of keys in use.
+    pub fn charge_granted(&mut self, key: &[u8], now_ms: i64) -> Result<Arc<[u8]>, Error> {
+        self.charge(key, now_ms, Windows::judged_at_ms)
     }
 
     /// Charges without asking, as when a journal is read back in its order.
     ///
     /// # Errors
     /// [`Error::LimiterFull`] for a new key when the table is full of keys in use at `at_ms`.
-    pub fn record(&mut self, key: &str, at_ms: i64) -> Result<(), Error> {
-        self.charge(key, at_ms, |_, _, at_ms| at_ms)
+    pub fn record(&mut self, key: &(impl AsRef<[u8]> + ?Sized), at_ms: i64) -> Result<(), Error> {
+        self.charge(key.as_ref(), at_ms, |_, _, at_ms| at_ms)?;
+        Ok(())
     }
 
     /// Gives one charge back, by the instant that was given to `reserve` or `record`; whether
     /// there was one. See [`Stamps::refund`].
-    pub fn refund(&mut self, key: &str, at_ms: i64) -> bool {
-        let Some((key, stamps)) = self.stamps.get_key_value(key) else {
+    pub fn refund(&mut self, key: &(impl AsRef<[u8]> + ?Sized), at_ms: i64) -> bool {
+        let Some((key, stamps)) = self.stamps.get_key_value_mut(key.as_ref()) else {
             return false;
         };
         let (key, before_ms) = (Arc::clone(key), stamps.newest_ms());
-        let Some(stamps) = self.stamps.get_mut(&key) else {
-            return false;
-        };
         let found = stamps.refund(at_ms);
         let after_ms = stamps.newest_ms();
         if after_ms.is_none() {
@@ -128,30 +146,31 @@ impl SlidingWindows {
     /// Stamps a key with what `stamp_ms` makes of the time.
     fn charge(
         &mut self,
-        key: &str,
+        key: &[u8],
         now_ms: i64,
         stamp_ms: impl Fn(&Windows, &Stamps, i64) -> i64,
-    ) -> Result<(), Error> {
-        let key = if let Some((key, _)) = self.stamps.get_key_value(key) {
-            Arc::clone(key)
-        } else {
-            self.make_room(now_ms)?;
-            Arc::from(key)
-        };
-        let stamps = self
-            .stamps
-            .entry(Arc::clone(&key))
-            .or_insert_with(|| Stamps::new(self.forgotten_ms));
-        let before_ms = stamps.newest_ms();
-        let at_ms = stamp_ms(&self.windows, stamps, now_ms);
-        self.windows.charge(stamps, at_ms);
-        let after_ms = stamps.newest_ms();
-        self.reorder(key, before_ms, after_ms);
-        Ok(())
+    ) -> Result<Arc<[u8]>, Error> {
+        let (key, before_ms, after_ms) =
+            if let Some((key, stamps)) = self.stamps.get_key_value_mut(key) {
+                let before_ms = stamps.newest_ms();
+                let at_ms = stamp_ms(&self.windows, stamps, now_ms);
+                self.windows.charge(stamps, at_ms);
+                (Arc::clone(key), before_ms, stamps.newest_ms())
+            } else {
+                self.make_room(now_ms)?;
+                let mut stamps = Stamps::new(self.forgotten_ms);
+                let at_ms = stamp_ms(&self.windows, &stamps, now_ms);
+                self.windows.charge(&mut stamps, at_ms);
+                let (key, after_ms) = (Arc::<[u8]>::from(key), stamps.newest_ms());
+                self.stamps.insert(Arc::clone(&key), stamps);
+                (key, None, after_ms)
+            };
+        self.reorder(Arc::clone(&key), before_ms, after_ms);
+        Ok(key)
     }
 
     /// Moves a key to the place of its new newest stamp; without one it has no place.
-    fn reorder(&mut self, key: Arc<str>, before_ms: Option<i64>, after_ms: Option<i64>) {
+    fn reorder(&mut self, key: Arc<[u8]>, before_ms: Option<i64>, after_ms: Option<i64>) {
         if before_ms == after_ms {
             return;
         }

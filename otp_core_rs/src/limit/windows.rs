@@ -104,37 +104,37 @@ impl Windows {
     }
 
     /// For each window, in order: how many more charges it has room for, and the milliseconds until
-    /// it has room for one more than now (0 when it holds none).
+    /// it has room for one more than now (0 when it holds none). Without stamps all are free.
     ///
     /// A window without room has 0 and then waits as [`wait_ms`](Self::wait_ms) does.
-    #[must_use]
-    pub fn room(&self, stamps: &Stamps, now_ms: i64) -> Vec<(usize, i64)> {
-        let judged_ms = self.judged_at_ms(stamps, now_ms);
-        self.each
-            .iter()
-            .map(|window| {
-                let since_ms = judged_ms.saturating_sub(window.period_ms);
-                let counted = stamps.newer_than(since_ms).min(window.limit);
-                let reset_ms = stamps.newest_nth(counted).map_or(0, |first_to_leave_ms| {
-                    first_to_leave_ms
-                        .saturating_add(window.period_ms)
-                        .saturating_sub(now_ms)
-                });
-                (window.limit - counted, reset_ms)
-            })
-            .collect()
-    }
-
-    /// The room of a key that holds nothing.
-    #[must_use]
-    pub fn all_room(&self) -> Vec<(usize, i64)> {
-        self.each.iter().map(|window| (window.limit, 0)).collect()
+    pub fn room(&self, stamps: Option<&Stamps>, now_ms: i64) -> impl Iterator<Item = (usize, i64)> {
+        let judged_ms = stamps.map_or(now_ms, |stamps| self.judged_at_ms(stamps, now_ms));
+        self.each.iter().map(move |window| {
+            let Some(stamps) = stamps else {
+                return (window.limit, 0);
+            };
+            let since_ms = judged_ms.saturating_sub(window.period_ms);
+            let counted = stamps.newer_than(since_ms).min(window.limit);
+            let reset_ms = stamps.newest_nth(counted).map_or(0, |first_to_leave_ms| {
+                first_to_leave_ms
+                    .saturating_add(window.period_ms)
+                    .saturating_sub(now_ms)
+            });
+            (window.limit - counted, reset_ms)
+        })
     }
 
     /// Adds a stamp in its place and forgets the oldest beyond the largest limit.
     pub fn charge(&self, stamps: &mut Stamps, at_ms: i64) {
-        let place = stamps.at_ms.partition_point(|&stamp| stamp <= at_ms);
-        stamps.at_ms.insert(place, at_ms);
+        if stamps
+            .newest_ms()
+            .is_none_or(|newest_ms| newest_ms <= at_ms)
+        {
+            stamps.at_ms.push_back(at_ms);
+        } else {
+            let place = stamps.at_ms.partition_point(|&stamp| stamp <= at_ms);
+            stamps.at_ms.insert(place, at_ms);
+        }
         if stamps.at_ms.len() > self.limit_max
             && let Some(oldest_ms) = stamps.at_ms.pop_front()
             && self.expires_at_ms(oldest_ms) <= at_ms

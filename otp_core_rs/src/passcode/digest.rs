@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 use super::Passcode;
 use super::draw::BLOCK_BYTES;
 use crate::error::Error;
+use crate::fields::put_field;
 
 /// The size of a digest.
 pub const DIGEST_BYTES: usize = 32;
@@ -98,11 +99,6 @@ impl Key {
         put_field(&mut mac, scope.challenge);
         mac
     }
-}
-
-fn put_field(mac: &mut Hmac<Sha256>, field: &[u8]) {
-    mac.update(&(field.len() as u64).to_be_bytes());
-    mac.update(field);
 }
 
 /// Whether `stored` is one of `candidates`, in a time that depends on lengths and counts only.

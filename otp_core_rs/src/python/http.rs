@@ -80,7 +80,7 @@ impl HttpReactorOptions {
 #[pyclass(frozen, module = "otp_server.core._native")]
 pub(super) struct HttpRequest {
     id: Id,
-    from: Option<IpAddr>,
+    peer: Py<PyString>,
     request: Request,
 }
 
@@ -138,8 +138,8 @@ impl HttpRequest {
 
     /// The address the connection came from.
     #[getter]
-    fn peer(&self) -> String {
-        shown(self.from)
+    fn peer<'py>(&self, py: Python<'py>) -> &Bound<'py, PyString> {
+        self.peer.bind(py)
     }
 
     fn __repr__(&self) -> String {
@@ -191,7 +191,6 @@ pub(super) struct HttpBatch {
     refused: usize,
     panics: usize,
     starved: Option<i32>,
-    more: bool,
 }
 
 type Headers = Vec<(PyBackedStr, PyBackedStr)>;
@@ -245,10 +244,15 @@ impl HttpReactor {
         self.0.set_date(unix_s);
         let batch = guarded(|| Ok(py.detach(|| self.0.poll(now_ms, time))))?.map_err(failed)?;
         let requests = PyList::empty(py);
+        let (mut last, mut peer) = (None, PyString::new(py, ""));
         for asked in batch.requests {
+            if asked.peer != last {
+                // behind a proxy it is the same for all
+                (last, peer) = (asked.peer, PyString::new(py, &shown(asked.peer)));
+            }
             let request = HttpRequest {
                 id: asked.id,
-                from: asked.peer,
+                peer: peer.clone().unbind(),
                 request: asked.request,
             };
             requests.append(Py::new(py, request)?)?;
@@ -258,7 +262,6 @@ impl HttpReactor {
             refused: batch.refused,
             panics: batch.panics,
             starved: batch.starved,
-            more: batch.more,
         })
     }
 

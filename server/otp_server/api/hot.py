@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from otp_server.api.lanes import Lane, Load, Waiting, overloaded
+from otp_server.api.limit_headers import with_limits
 from otp_server.api.operation import ApiError, Request, Response
 from otp_server.api.resources import (
     Callers,
@@ -123,7 +124,8 @@ class HotFace:
             if not hot:
                 self.routes.append((None, path))
                 self._routes.append(None)
-        self.load.lanes.extend(sorted(lanes.values(), key=lambda lane: lane.priority))
+        self.load.lanes.extend(lanes.values())
+        self.load.lanes.sort(key=lambda lane: lane.priority)
 
     def attach(self, link: AnswerSide) -> None:
         """Where answers go; before the first request."""
@@ -183,27 +185,28 @@ class HotFace:
         if intake.shed:
             self._note_shed(operation, 1)
             raise overloaded()
-        headers = request.headers
+        headers, query = request.headers, request.query
         asked = Request(
             method,
             dict(zip(route.names, request.parameters, strict=True)) if route.names else {},
-            read_query(request.query),
+            read_query(query) if query else (),
             headers,
             body,
             address_of(request.peer, headers, self._options.trusted_proxies),
             intake.callers.find(headers),
         )
-        command, lists = operation.begin(asked)
-        return Waiting(request, command, lists, now)
+        command, quotas = operation.begin(asked)
+        return Waiting(request, command, quotas, now)
 
     def _begin_calls(self, lane: Lane) -> None:
         """As many calls as there may be; whoever is left waits for one of them to end."""
         assert self._nursery is not None  # noqa: S101 - requests come while it runs
         now = trio.current_time()
-        while not self.load.puts_off(lane, now) and (batch := lane.take()):
+        while lane.waits and not self.load.puts_off(lane, now) and (batch := lane.take()):
             lane.calls += 1
             self._nursery.start_soon(self._call, lane, batch)
-        self._until_late.deadline = min(self._until_late.deadline, lane.late_at)
+        if lane.waits:
+            self._until_late.deadline = min(self._until_late.deadline, lane.late_at)
 
     async def _call(self, lane: Lane, batch: list[Waiting]) -> None:
         """Call, and begin what waited for its end: whose turn it is, and who was put off."""
@@ -215,7 +218,8 @@ class HotFace:
 
     def _begin_all(self) -> None:
         for each in self.load.lanes:
-            self._begin_calls(each)
+            if each.waits:
+                self._begin_calls(each)
 
     async def _call_once(self, operation: Operation[Any, Any], batch: Sequence[Waiting]) -> None:
         outcomes: Sequence[Any]
@@ -229,8 +233,9 @@ class HotFace:
             if start:
                 await trio.lowlevel.checkpoint()  # a full batch would keep the others waiting
             few = answered[start : start + _ANSWERS_AT_ONCE]
+            closing = self._draining()
             self._send(
-                [self._answer(operation, each, outcome) for each, outcome in few],
+                [self._answer(operation, each, outcome, closing) for each, outcome in few],
                 [each.since for each, _ in few],
             )
 
@@ -251,21 +256,35 @@ class HotFace:
                     )
             self._begin_all()  # nobody waits for those who were refused
 
-    def _answer(self, operation: Operation[Any, Any], waiting: Waiting, outcome: object) -> Answer:
+    def _answer(
+        self,
+        operation: Operation[Any, Any],
+        waiting: Waiting,
+        outcome: object,
+        closing: bool,  # noqa: FBT001 - of each answer of a batch, so no keyword
+    ) -> Answer:
         try:
-            response = operation.end(outcome, waiting.lists)
+            said = operation.end(outcome)
         except Exception as error:  # noqa: BLE001 - told, logged and counted
             return self._refuse(operation.error_style, waiting.request, error)
-        return self._said(waiting.request, response)
+        headers = said.headers
+        if waiting.quotas is not None:
+            headers = with_limits(headers, waiting.quotas)
+        if closing and _CLOSE not in headers:
+            headers = (*headers, _CLOSE)
+        return waiting.request, said.status, said.content_type, headers, said.body
 
     def _refuse(self, style: ErrorStyle, request: HttpRequest, error: Exception) -> Answer:
         try:
-            response = style.render(self._error_of(error))
+            said = style.render(self._error_of(error))
         except Exception:
             self._note_crash()
             log.exception("an error was not said")
-            response = Response(b"", ErrorKind.INTERNAL.http_status, "")
-        return self._said(request, response)
+            said = Response(b"", ErrorKind.INTERNAL.http_status, "")
+        headers = said.headers
+        if self._draining() and _CLOSE not in headers:
+            headers = (*headers, _CLOSE)
+        return request, said.status, said.content_type, headers, said.body
 
     def _error_of(self, error: Exception) -> ApiError:
         """What is told of it; a bug is counted and logged."""
@@ -278,22 +297,15 @@ class HotFace:
         log.error("request failed", exc_info=error)
         return ApiError(ErrorKind.INTERNAL)
 
-    def _said(self, request: HttpRequest, response: Response) -> Answer:
-        headers = response.headers
-        if self._draining() and _CLOSE not in headers:
-            headers = (*headers, _CLOSE)
-        return request, response.status, response.content_type, headers, response.body
-
     def _send(self, answers: Sequence[Answer], since: Sequence[float]) -> None:
         """``since``: when the request of each was read."""
         if not answers:
             return
-        for status, count in Counter(status for _, status, _, _, _ in answers).items():
+        for status, count in Counter([answer[1] for answer in answers]).items():
             self._metrics.http.labels(status=str(status)).inc(count)
         assert self._link is not None  # noqa: S101 - attached before the first request
         self._link.send_many(answers)
-        now = trio.current_time()
-        self._metrics.http_seconds.observe(now - read_at for read_at in since)
+        self._metrics.http_seconds.observe_since(since, trio.current_time())
 
     def _note_crash(self) -> None:
         self._metrics.crashes.labels(where="http").inc()

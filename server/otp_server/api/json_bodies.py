@@ -109,7 +109,7 @@ def _not_json() -> ApiError:
 
 
 def _checked(request: Request) -> bytes:
-    if request.media_type != JSON:
+    if request.headers.get("content-type") != JSON and request.media_type != JSON:
         raise ApiError(
             ErrorKind.UNSUPPORTED_MEDIA_TYPE, "Send the header Content-Type: application/json."
         )

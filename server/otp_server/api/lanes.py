@@ -28,10 +28,11 @@ from otp_server.api.operation import ApiError, Priority
 from otp_server.errors import ErrorKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from otp_server.api.operation import Operation
     from otp_server.core import HttpRequest
+    from otp_server.domain.process_outcome import Quotas
 
 BATCH_MAX = 256
 CALLS_MAX = 2
@@ -47,12 +48,12 @@ LATE_S = 2.0
 _RETRY_AFTER_MS = 1000
 
 
-class Waiting(msgspec.Struct, frozen=True):
+class Waiting(msgspec.Struct, frozen=True, gc=False):
     """A request that was read; ``since`` on Trio's clock."""
 
     request: HttpRequest
     command: Any
-    lists: Sequence[tuple[str, str]]
+    quotas: Quotas | None
     since: float
 
 
@@ -70,6 +71,11 @@ class Lane:
         self._batch_max = 1 if operation.alone else BATCH_MAX
         self._calls_max = operation.alone or CALLS_MAX
         self._waiting: deque[Waiting] = deque()
+
+    @property
+    def waits(self) -> bool:
+        """Whether any request waits."""
+        return bool(self._waiting)
 
     @property
     def is_full(self) -> bool:
@@ -101,7 +107,7 @@ class Lane:
 
     def is_behind(self, now: float) -> bool:
         """Whether the store keeps requests waiting: what waits for other things tells nothing."""
-        if self.operation.alone or not self._waiting:
+        if not self._waiting or self.operation.alone:
             return False
         return self._waiting[0].since + BEHIND_S <= now
 
@@ -122,6 +128,7 @@ class Load:
 
     def __init__(self) -> None:
         self.lanes: list[Lane] = []
+        """The most important first."""
         self.others: list[Queue] = []
         """What waits elsewhere."""
 
@@ -133,11 +140,11 @@ class Load:
 
     def check_priority(self, priority: Priority | None, now: float) -> None:
         """ApiError ``overloaded`` while somebody more important waits for the store."""
-        if priority is not None and any(
-            queue.priority < priority and queue.is_behind(now)
-            for queue in chain(self.lanes, self.others)
-        ):
-            raise overloaded()
+        if priority is None:
+            return
+        for queue in chain(self.lanes, self.others):
+            if queue.priority < priority and queue.is_behind(now):
+                raise overloaded()
 
     def puts_off(self, lane: Lane, now: float) -> bool:
         """Whether a lane's next call has to wait: a more important lane waits for the store.
@@ -145,7 +152,12 @@ class Load:
         The most important of those has calls in flight, after whose end this is asked again; and
         when those that wait are refused.
         """
-        return any(each.priority < lane.priority and each.is_behind(now) for each in self.lanes)
+        for each in self.lanes:  # by priority
+            if each.priority >= lane.priority:
+                break
+            if each.is_behind(now):
+                return True
+        return False
 
     @property
     def late_at(self) -> float:

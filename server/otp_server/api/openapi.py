@@ -1,7 +1,8 @@
 """The OpenAPI 3.1 document, made of the operations and of nothing else.
 
 Every operation is in it once, by its first path; its other spellings are told in its description.
-Each error status names the kinds it may mean, with an example of each in the face's own style.
+Each error status names the kinds it may mean, with an example of each in the face's own style. And
+each operation names what a listener answers to a well-formed request before it is asked.
 """
 
 from __future__ import annotations
@@ -35,6 +36,20 @@ _SCOPES = {
     Scope.RUN: "Handshake, init, attempt.",
     Scope.ADMIN: "Search and configuration.",
 }
+_HEAD_TOO_LARGE = 431
+_HEAD_REFUSED: dict[str, object] = {
+    "description": (
+        "The request's head, its target included, has more than 16 KiB, or too many fields (100 "
+        "are never too many). It was not read; the answer has no body and ends the connection."
+    ),
+    "headers": {
+        "Connection": {
+            "description": "Nothing more is answered here.",
+            "schema": {"type": "string", "const": "close"},
+        }
+    },
+}
+"""What a listener answers by the size of a head alone, before any operation is asked."""
 _WAITS = frozenset({429, 503})
 _UNAUTHORIZED = 401
 _TAGS = {
@@ -80,9 +95,8 @@ def errors_of(operation: Operation[Any, Any]) -> list[ErrorKind]:
         kinds += [ErrorKind.UNAUTHORIZED, ErrorKind.FORBIDDEN]
     if operation.body is not None and operation.body_media_type == JSON:
         kinds += [ErrorKind.UNSUPPORTED_MEDIA_TYPE]
-    if operation.body is not None or operation.scope is not None:
-        kinds += [ErrorKind.TOO_LARGE]
-    kinds += [ErrorKind.MALFORMED, ErrorKind.INTERNAL, ErrorKind.UNAVAILABLE, ErrorKind.DRAINING]
+    kinds += [ErrorKind.MALFORMED, ErrorKind.TOO_LARGE]  # a body may be sent that none needs
+    kinds += [ErrorKind.INTERNAL, ErrorKind.UNAVAILABLE, ErrorKind.DRAINING]
     taken = operation.other_answers  # said in the operation's own shape
     return [kind for kind in dict.fromkeys(kinds) if kind.http_status not in taken]
 
@@ -205,8 +219,12 @@ def _responses(operation: Operation[Any, Any], schemas: _Schemas) -> dict[str, o
     by_status: dict[int, list[ErrorKind]] = {}
     for kind in errors_of(operation):
         by_status.setdefault(kind.http_status, []).append(kind)
-    for status, kinds in sorted(by_status.items()):
-        responses[str(status)] = _refusal(operation, schemas, status, kinds)
+    refusals = {
+        status: _refusal(operation, schemas, status, kinds) for status, kinds in by_status.items()
+    }
+    refusals[_HEAD_TOO_LARGE] = _HEAD_REFUSED
+    for status in sorted(refusals):
+        responses[str(status)] = refusals[status]
     return responses
 
 

@@ -1,6 +1,6 @@
 """An HTTP operation: a few plain pieces and what there is to know about them. No framework here.
 
-    admit(request) -> headers           may the caller call now, or ApiError; none: always
+    admit(request) -> quotas            may the caller call now, or ApiError; none: always
     decode(request) -> command          what was asked, or ApiError
     call([command, ...]) -> [outcome]   one batch-first service call
     render(outcome) -> response         what is answered, or ApiError
@@ -18,11 +18,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
+from otp_server.api.limit_headers import LEFT, POLICIES, with_limits
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from otp_server.domain.client import Scope
     from otp_server.domain.outcome import Refused
+    from otp_server.domain.process_outcome import Quotas
     from otp_server.errors import ErrorKind
 
 C = TypeVar("C")
@@ -31,7 +34,7 @@ O = TypeVar("O")  # noqa: E741 - an outcome
 JSON = "application/json"
 
 
-class Caller(msgspec.Struct, frozen=True):
+class Caller(msgspec.Struct, frozen=True, gc=False):
     """Who holds the token of a request: an API client, for one tenant."""
 
     client_id: str
@@ -39,7 +42,7 @@ class Caller(msgspec.Struct, frozen=True):
     scopes: frozenset[Scope]
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """A whole request. ``caller`` is there when the operation has a scope.
 
     ``headers`` have lower-case names; of repeated ones the values are joined by ``", "``.
@@ -61,8 +64,7 @@ class Request(msgspec.Struct, frozen=True):
     @property
     def media_type(self) -> str:
         """The body's media type in lower case, without parameters; empty: none was named."""
-        named = self.headers.get("content-type", "")
-        return named if named == JSON else named.partition(";")[0].strip().lower()
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     @property
     def asker(self) -> Caller:
@@ -72,24 +74,13 @@ class Request(msgspec.Struct, frozen=True):
         return self.caller
 
 
-class Response(msgspec.Struct, frozen=True):
+class Response(msgspec.Struct, frozen=True, gc=False):
     """A whole answer. The listener adds what all answers say, such as ``Cache-Control``."""
 
     body: bytes
     status: int = 200
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
-
-    def with_lists(self, lists: Sequence[tuple[str, str]]) -> Response:
-        """With the items of these list headers behind those it has already."""
-        if not lists:
-            return self
-        more = dict(lists)
-        headers: list[tuple[str, str]] = []
-        for name, value in self.headers:
-            item = more.pop(name, None)
-            headers.append((name, value if item is None else f"{value}, {item}"))
-        return Response(self.body, self.status, self.content_type, (*headers, *more.items()))
 
 
 class ApiError(Exception):
@@ -156,6 +147,18 @@ class AnswerHeader:
     description: str
 
 
+LIMIT_HEADERS = (
+    AnswerHeader(
+        POLICIES, {"type": "string"}, "Each limit: its name, quota and window in seconds."
+    ),
+    AnswerHeader(
+        LEFT,
+        {"type": "string"},
+        "What is left of each limit, and in how many seconds it grows.",
+    ),
+)
+
+
 class Priority(IntEnum):
     """Whose calls are refused last when the store falls behind; the most important comes first.
 
@@ -198,7 +201,7 @@ class Operation(Generic[C, O]):
     render: Callable[[O], Response]
     error_style: ErrorStyle
     scope: Scope | None = None
-    admit: Callable[[Request], Sequence[tuple[str, str]]] | None = None
+    admit: Callable[[Request], Quotas | None] | None = None
     hot: bool = False
     alone: int = 0
     priority: Priority | None = None
@@ -222,17 +225,21 @@ class Operation(Generic[C, O]):
 
     async def answer_to(self, request: Request) -> Response:
         """Admit, decode, call with a batch of one, render; ApiError when any refuses."""
-        command, lists = self.begin(request)
+        command, quotas = self.begin(request)
         [outcome] = await self.call([command])
-        return self.end(outcome, lists)
+        said = self.end(outcome)
+        if quotas is None:
+            return said
+        headers = with_limits(said.headers, quotas)
+        return Response(said.body, said.status, said.content_type, headers)
 
-    def begin(self, request: Request) -> tuple[C, Sequence[tuple[str, str]]]:
-        """Admit and decode: what to call with, and the list headers of the good answer."""
-        lists = () if self.admit is None else self.admit(request)
-        return self.decode(request), lists
+    def begin(self, request: Request) -> tuple[C, Quotas | None]:
+        """Admit and decode: what to call with, and what the good answer tells of limits."""
+        quotas = None if self.admit is None else self.admit(request)
+        return self.decode(request), quotas
 
-    def end(self, outcome: O | ApiError, lists: Sequence[tuple[str, str]]) -> Response:
-        """Render what the call gave; ApiError when it refuses."""
+    def end(self, outcome: O | ApiError) -> Response:
+        """Render what the call gave, without ``begin``'s quotas; ApiError when it refuses."""
         if isinstance(outcome, ApiError):
             raise outcome
-        return self.render(outcome).with_lists(lists)
+        return self.render(outcome)

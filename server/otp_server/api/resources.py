@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from otp_server.api.authentication import caller_of
 from otp_server.api.operation import ApiError
-from otp_server.domain.address import client_address
+from otp_server.domain.address import client_address, shown_peer
 from otp_server.errors import ErrorKind, StoreUnavailable
 from otp_server.telemetry import get_logger
 
@@ -104,7 +104,9 @@ class Callers:
 def address_of(peer: str, headers: Mapping[str, str], trusted: Sequence[Network]) -> str:
     """The client's address, proxies considered; headers as a Request has them."""
     forwarded = headers.get("x-forwarded-for")
-    return client_address(peer, () if forwarded is None else (forwarded,), trusted)
+    if forwarded is None:
+        return shown_peer(peer)
+    return client_address(peer, (forwarded,), trusted)
 
 
 def read_query(text: str) -> list[tuple[str, str]]:

@@ -91,7 +91,7 @@ class HttpApp(QuartTrio):
 
     def note_seconds(self, seconds: float) -> None:
         """How long a request took, from its head to the end of its answer."""
-        self._metrics.http_seconds.observe((seconds,))
+        self._metrics.http_seconds.observe(seconds)
 
     def finish(self, response: QuartResponse) -> QuartResponse:
         """What every answer says, and its count."""

@@ -72,6 +72,7 @@ class RestFace:
                 default_country=country,
                 can_send=delivery.can_try,
                 message_stored=delivery.notify,
+                first_messages=delivery.first_messages,
                 ttl_max_s=bounds.ttl_max_s,
             ),
         )

@@ -7,14 +7,16 @@ package imports ``_native`` by name.
 
 import sys
 
+from otp_server.core._limits import Charges, Limit, LimitRow, Quota, Quotas, SlidingWindows
 from otp_server.core._native import (
+    ContactCipher,
+    ContactIndex,
     Frame,
     FrameDecoder,
     FrameFault,
     Keyring,
     Passcode,
     PresenceTable,
-    SlidingWindows,
     __version__,
     decode_auth,
     decode_otp_request,
@@ -22,6 +24,7 @@ from otp_server.core._native import (
     encode_frame,
     encode_otp_code,
     encode_otp_error,
+    hash_chain,
     is_plain_json,
     panic_on_purpose,
     verify_digest,
@@ -40,6 +43,9 @@ if sys.platform == "linux":
     )
 
 __all__ = [
+    "Charges",
+    "ContactCipher",
+    "ContactIndex",
     "Frame",
     "FrameDecoder",
     "FrameFault",
@@ -48,8 +54,12 @@ __all__ = [
     "HttpReactorOptions",
     "HttpRequest",
     "Keyring",
+    "Limit",
+    "LimitRow",
     "Passcode",
     "PresenceTable",
+    "Quota",
+    "Quotas",
     "Reactor",
     "ReactorBatch",
     "ReactorListener",
@@ -62,6 +72,7 @@ __all__ = [
     "encode_frame",
     "encode_otp_code",
     "encode_otp_error",
+    "hash_chain",
     "is_plain_json",
     "panic_on_purpose",
     "verify_digest",

@@ -1,10 +1,18 @@
-"""The whole surface of the Rust core on one page; stubtest holds it against the module."""
+"""The whole surface of the Rust core; stubtest holds it against the module.
+
+Limits are on a page of their own, ``_limits.pyi``.
+"""
 
 from collections.abc import Sequence
 from typing import Final, final
 
+from otp_server.core._limits import Charges, Limit, LimitRow, Quota, Quotas, SlidingWindows
+
 __all__ = [
     "ERROR_KINDS",
+    "Charges",
+    "ContactCipher",
+    "ContactIndex",
     "Frame",
     "FrameDecoder",
     "FrameFault",
@@ -13,8 +21,12 @@ __all__ = [
     "HttpReactorOptions",
     "HttpRequest",
     "Keyring",
+    "Limit",
+    "LimitRow",
     "Passcode",
     "PresenceTable",
+    "Quota",
+    "Quotas",
     "Reactor",
     "ReactorBatch",
     "ReactorListener",
@@ -27,6 +39,7 @@ __all__ = [
     "encode_frame",
     "encode_otp_code",
     "encode_otp_error",
+    "hash_chain",
     "is_plain_json",
     "panic_on_purpose",
     "verify_digest",
@@ -164,48 +177,46 @@ class Keyring:
 def verify_digest(stored: bytes, candidates: Sequence[bytes]) -> bool:
     """Whether ``stored`` is one of ``candidates``; all are compared always, in constant time."""
 
-# --- limits -------------------------------------------------------------------------------------
+# --- contacts ---------------------------------------------------------------------------------
 
 @final
-class SlidingWindows:
-    """Exact sliding windows, several per key, in a bounded table.
+class ContactIndex:
+    """What contacts are found and counted by, under one key. Its memory is wiped.
 
-    ``windows`` are ``(limit, period_ms)`` pairs, all enforced at once: at no instant does any
-    trailing window ``(now - period, now]`` hold more than its limit. A refusal charges nothing.
-    Time may step back: then nothing extra is granted. At ``keys_max`` keys the expired are
-    evicted, and when none is expired LimiterFull is raised.
+    ValueError for a key of less than 32 bytes.
     """
 
-    def __new__(cls, windows: Sequence[tuple[int, int]], keys_max: int) -> SlidingWindows: ...
-    def reserve(self, key: str, now_ms: int) -> int:
-        """0: granted and charged. Otherwise refused: milliseconds until it would be granted."""
+    def __new__(cls, key: bytes) -> ContactIndex: ...
+    def of(self, tenant: str, channel: str, contact: str) -> bytes:
+        """32 bytes: HMAC-SHA-256 over the three, each preceded by its length (8, big-endian)."""
 
-    def wait_ms(self, key: str, now_ms: int) -> int:
-        """What ``reserve`` would answer, charging nothing (0 for a key not held, full or not)."""
+@final
+class ContactCipher:
+    """What seals contacts, under one key, which goes by an id. Its memory is wiped.
 
-    def room(self, key: str, now_ms: int) -> list[tuple[int, int]]:
-        """For each window, in the order given: ``(room, reset_ms)``.
+    The stored form is ``length of the id | id | nonce | ChaCha20-Poly1305``; associated data are
+    tenant and channel, each preceded by its length (8, big-endian).
 
-        ``room`` is how many more charges it would grant now, ``reset_ms`` how long until that
-        grows by one (0 when it holds none). Without room, ``wait_ms`` is the largest ``reset_ms``
-        of such windows.
-        """
+    ValueError for a key that has not 32 bytes, or an id of more than 255 bytes.
+    """
 
-    def record(self, key: str, at_ms: int) -> None:
-        """Charge without asking, as when a journal is read back. Keeps the newest stamps only.
+    def __new__(cls, key: bytes, key_id: str) -> ContactCipher: ...
+    def seal(self, nonce: bytes, tenant: str, channel: str, contact: str) -> bytes:
+        """The stored form. The nonce has 12 bytes (ValueError); none may be used twice."""
 
-        In the journal's order: a new key at ``keys_max`` keys raises LimiterFull when none of them
-        is expired at ``at_ms``.
-        """
+    def open(self, tenant: str, channel: str, sealed: bytes) -> str | None:
+        """The contact, if this key sealed it for this tenant and channel."""
 
-    def refund(self, key: str, at_ms: int) -> bool:
-        """Give one charge of that instant back; whether there was one.
+# --- the audit trail -----------------------------------------------------------------------------
 
-        ``at_ms`` is what ``reserve`` was given. Had time stepped back, the charge stands at a later
-        instant; so the earliest charge not before ``at_ms`` is the one given back.
-        """
+def hash_chain(
+    previous: bytes, entries: Sequence[tuple[int, str, str, str, str, str, str]]
+) -> list[bytes]:
+    """The hashes of entries that follow each other, and the 32 bytes of ``previous``.
 
-    def __len__(self) -> int: ...
+    Each is SHA-256 over the hash before it and the entry's fields, the time in decimal digits; each
+    field is preceded by its length in bytes (4, big-endian).
+    """
 
 # --- JSON ----------------------------------------------------------------------------------------
 
@@ -481,10 +492,6 @@ class HttpBatch:
     @property
     def starved(self) -> int | None:
         """The system's error number, where accepting pauses because something has run out."""
-
-    @property
-    def more(self) -> bool:
-        """Whether work was left for the next poll."""
 
 @final
 class HttpReactor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ _MODE = 0o600
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _TAIL_BYTES = 65_536
 _RETRY_MS = 1000
+_ENCODE = msgspec.json.Encoder().encode
 
 log = get_logger(__name__)
 
@@ -40,9 +42,12 @@ def append_lines(path: Path, lines: Sequence[bytes]) -> int:
     file = os.open(path, _FLAGS, _MODE)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
-        os.fchmod(file, _MODE)
-        size = _whole_lines_end(file)
-        os.ftruncate(file, size)
+        found = os.fstat(file)
+        if stat.S_IMODE(found.st_mode) != _MODE:
+            os.fchmod(file, _MODE)
+        size = _whole_lines_end(file, found.st_size)
+        if size != found.st_size:
+            os.ftruncate(file, size)
         written = os.write(file, b"".join(lines))
         count = kept = 0
         while count < len(lines) and kept + len(lines[count]) <= written:
@@ -58,9 +63,10 @@ def append_lines(path: Path, lines: Sequence[bytes]) -> int:
         os.close(file)
 
 
-def _whole_lines_end(file: int) -> int:
-    """The size of the file without a torn last line."""
-    end = os.fstat(file).st_size
+def _whole_lines_end(file: int, end: int) -> int:
+    """The size of the file, which is ``end``, without a torn last line."""
+    if end and os.pread(file, 1, end - 1) == b"\n":
+        return end
     while end > 0:
         start = max(0, end - _TAIL_BYTES)
         newline = os.pread(file, end - start, start).rfind(b"\n")
@@ -74,7 +80,7 @@ class OutboxFileSender:
     """Writes what it is given into ``path``; fit for any channel."""
 
     name = "outbox"
-    concurrency = 128
+    concurrency = 256
     deadline_s = 10.0
 
     def __init__(self, path: Path) -> None:
@@ -106,9 +112,9 @@ class OutboxFileSender:
 
 
 def _line(message: Message) -> bytes:
-    line = msgspec.json.encode(
+    line = _ENCODE(
         {
-            "channel": message.channel.value,
+            "channel": message.channel,
             "to": message.to,
             "subject": message.subject,
             "text": message.text,

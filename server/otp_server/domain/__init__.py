@@ -7,7 +7,9 @@ policy       how long a code must be, given how many are alive
 outcome      what a service answers: values, one per item of a batch
 contact      phone numbers and e-mail addresses in their one normal form
 plain_email  the addresses that most people have, read quickly
-phone_kind   what kind of line a phone number is of
+phone_kind   whether a phone number can be in use, of which country and which line
+phone_patterns  one pattern for all numbers of a country code and a length
+phone_national  phone numbers as they are written within a country
 template     the words of messages
 sms_length   how many messages an SMS text takes
 settings_rules  what a tenant may configure
@@ -16,6 +18,7 @@ challenge_type  what a tenant configures, and the plan a process keeps
 process      an OTP process, from its start to its one end
 budget       how many wrong codes in a row a contact may have
 process_id   the public identifier of an OTP process
+draws        random values, many drawn at a time
 process_outcome  what the use cases of processes answer
 idempotency  how an Idempotency-Key is written
 client       API clients, their tenants and scopes

@@ -51,7 +51,7 @@ def _parse_peer(text: str) -> IPv4Address | IPv6Address | None:
 
 
 @lru_cache(maxsize=_PEERS_MAX)
-def _shown_peer(text: str) -> str:
+def shown_peer(text: str) -> str:
     """A socket's address in its normal form; what is no address as it is."""
     parsed = _parse_peer(text)
     return text if parsed is None else str(parsed)
@@ -79,7 +79,7 @@ def client_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Ne
         The normalised address; ``peer`` itself when it is no IP address.
     """
     if not forwarded_for:
-        return _shown_peer(peer)
+        return shown_peer(peer)
     here = _parse_peer(peer)
     if here is None:
         return peer

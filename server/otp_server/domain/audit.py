@@ -6,28 +6,23 @@ code, secret or contact: ``subject`` is an identifier such as a process's uuid.
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import msgspec
+from msgspec.structs import astuple
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from otp_server.core import hash_chain
 
 GENESIS = bytes(32)
 """The hash before the first entry."""
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(msgspec.Struct, frozen=True, gc=False):
     """Who asked, and from where; the server itself has no address."""
 
     name: str
     address: str | None = None
 
 
-class AuditEntry(msgspec.Struct, frozen=True):
+class AuditEntry(msgspec.Struct, frozen=True, gc=False):
     """One line, such as ``client:abc`` ``attempt`` of ``<uuid>``: ``wrong``."""
 
     at_ms: int
@@ -41,30 +36,5 @@ class AuditEntry(msgspec.Struct, frozen=True):
 
 def chained(previous: bytes, entry: AuditEntry) -> bytes:
     """The 32-byte hash of ``entry`` after the entry with the hash ``previous``."""
-    [digest] = chain(previous, [entry])
+    [digest] = hash_chain(previous, [astuple(entry)])
     return digest
-
-
-def chain(previous: bytes, entries: Iterable[AuditEntry]) -> list[bytes]:
-    """The hashes of entries that follow each other; those of a batch mostly have the same words."""
-    known: dict[str, bytes] = {}
-    digests: list[bytes] = []
-    for entry in entries:
-        parts = [previous]
-        for text in (
-            str(entry.at_ms),
-            entry.tenant,
-            entry.actor,
-            entry.address,
-            entry.action,
-            entry.subject,
-            entry.outcome,
-        ):  # dataclasses.astuple would copy each and cost more than all the rest
-            prefixed = known.get(text)
-            if prefixed is None:
-                field = text.encode()
-                prefixed = known[text] = len(field).to_bytes(4) + field
-            parts.append(prefixed)
-        previous = hashlib.sha256(b"".join(parts)).digest()
-        digests.append(previous)
-    return digests

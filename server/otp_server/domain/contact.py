@@ -11,20 +11,22 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import Enum
 from functools import cache
 
+import msgspec
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
-from phonenumbers import (
-    NumberParseException,
-    PhoneMetadata,
-    PhoneNumber,
-    PhoneNumberFormat,
-    PhoneNumberType,
-)
 
-from otp_server.domain.phone_kind import kind_of
+from otp_server.domain.phone_kind import (
+    LineType,
+    NoKind,
+    PhoneKind,
+    country_code_of,
+    kind_of,
+    told_of,
+)
+from otp_server.domain.phone_national import national_in_full, parsed_in_full, prefixed_in_full
 from otp_server.domain.plain_email import plain_email
 
 PHONE_CHARACTERS_MAX = 64  # E.164 has 16; the rest is for blanks, dashes and invisible marks
@@ -32,7 +34,6 @@ EMAIL_CHARACTERS_MAX = 254  # RFC 5321 section 4.5.3.1.3 without the angle brack
 _PHONE_MARKS = frozenset("().-/\u2212")
 _ASCII_MARKS = str.maketrans("", "", " ().-/")
 """What :func:`_kept` drops of ASCII: it asks the Unicode tables for each character."""
-_COUNTRY_CODE_DIGITS = 3
 _WRITTEN = re.compile(r"\+?[0-9]{3,20}")
 
 
@@ -55,38 +56,19 @@ class ContactProblem(Enum):
         return self.value
 
 
-class LineType(StrEnum):
-    """What a phone number belongs to, as far as its digits tell; the words of configurations."""
-
-    MOBILE = "mobile"
-    FIXED_LINE = "fixed_line"
-    FIXED_LINE_OR_MOBILE = "fixed_line_or_mobile"
-    VOIP = "voip"
-    TOLL_FREE = "toll_free"
-    PREMIUM_RATE = "premium_rate"
-    SHARED_COST = "shared_cost"
-    PERSONAL_NUMBER = "personal_number"
-    PAGER = "pager"
-    UAN = "uan"
-    VOICEMAIL = "voicemail"
-
-
 LINE_TYPES_FOR_SMS = frozenset({LineType.MOBILE, LineType.FIXED_LINE_OR_MOBILE, LineType.VOIP})
 """Those that take an SMS and cost their sender no premium."""
 
-_LINES = {
-    PhoneNumberType.MOBILE: LineType.MOBILE,
-    PhoneNumberType.FIXED_LINE: LineType.FIXED_LINE,
-    PhoneNumberType.FIXED_LINE_OR_MOBILE: LineType.FIXED_LINE_OR_MOBILE,
-    PhoneNumberType.VOIP: LineType.VOIP,
-    PhoneNumberType.TOLL_FREE: LineType.TOLL_FREE,
-    PhoneNumberType.PREMIUM_RATE: LineType.PREMIUM_RATE,
-    PhoneNumberType.SHARED_COST: LineType.SHARED_COST,
-    PhoneNumberType.PERSONAL_NUMBER: LineType.PERSONAL_NUMBER,
-    PhoneNumberType.PAGER: LineType.PAGER,
-    PhoneNumberType.UAN: LineType.UAN,
-    PhoneNumberType.VOICEMAIL: LineType.VOICEMAIL,
-}
+
+class Phone(msgspec.Struct, frozen=True):
+    """A phone number that can be in use, in its normal form, and what its digits tell."""
+
+    e164: str
+    kind: PhoneKind
+
+    def __repr__(self) -> str:
+        """Without the number."""
+        return f"<Phone of {self.kind}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,30 +81,17 @@ class PhoneRules:
     countries: frozenset[str] = frozenset()
     line_types: frozenset[LineType] = LINE_TYPES_FOR_SMS
 
-    def problem_of(self, phone: str) -> ContactProblem | None:
-        """Why this E.164 number is refused; None when it is not."""
-        if self.countries and country_of(phone) not in self.countries:
+    def problem_of(self, kind: PhoneKind) -> ContactProblem | None:
+        """Why numbers of this kind are refused; None when they are not."""
+        if self.countries and kind.country not in self.countries:
             return ContactProblem.COUNTRY_REFUSED
-        if line_type_of(phone) not in self.line_types:
-            return ContactProblem.LINE_REFUSED
-        return None
+        return None if kind.line in self.line_types else ContactProblem.LINE_REFUSED
 
 
 def parse_email(text: str) -> str | None:
     """The address in its normal form; None when it is no address that mail can reach."""
     read = read_email(text)
     return read if isinstance(read, str) else None
-
-
-def country_of(phone: str) -> str | None:
-    """The ISO 3166 code of an E.164 number; None for numbers of no country, such as +883."""
-    region = phonenumbers.region_code_for_number(_number_of(phone))
-    return None if region in (None, "001") else region
-
-
-def line_type_of(phone: str) -> LineType | None:
-    """What an E.164 number belongs to; None when its digits do not tell."""
-    return _LINES.get(kind_of(_number_of(phone)))
 
 
 def mask(contact: str) -> str:
@@ -134,12 +103,12 @@ def mask(contact: str) -> str:
     local, at, domain = contact.rpartition("@")
     if at:
         return f"{local[:1] if len(local) > 1 else ''}***@{domain}"
-    code = str(_number_of(contact).country_code)
+    code = country_code_of(contact)
     hidden = len(contact) - len(code) - 3
     return f"+{code}{'*' * hidden}{contact[-2:]}"
 
 
-def read_phone(text: str, *, default_country: str | None) -> str | ContactProblem:
+def read_phone(text: str, *, default_country: str | None) -> Phone | ContactProblem:
     """The number in E.164 form, or why it is no phone number that can be in use.
 
     Args:
@@ -147,80 +116,52 @@ def read_phone(text: str, *, default_country: str | None) -> str | ContactProble
         default_country: the ISO 3166 code whose national numbers are understood; None or empty:
             numbers must begin with ``+`` or ``00``.
     """
+    told = told_of(text)
+    if isinstance(told, PhoneKind):
+        return Phone(text, told)
     if len(text) > PHONE_CHARACTERS_MAX:
         return ContactProblem.TOO_LONG
     if _has_control_characters(text):
         return ContactProblem.CONTROL_CHARACTERS
-    if text.isascii():
-        written = text.translate(_ASCII_MARKS)
-    else:
-        written = "".join(_kept(c) for c in unicodedata.normalize("NFKC", text))
+    written = _joined(text)
     if written.startswith("00"):
         written = f"+{written[2:]}"
     if _WRITTEN.fullmatch(written) is None:
         return ContactProblem.NOT_A_PHONE
-    if not written.startswith("+") and not default_country:
+    return _read_written(written, default_country)
+
+
+def _read_written(written: str, default_country: str | None) -> Phone | ContactProblem:
+    """The number of nothing but digits and perhaps a ``+``."""
+    if written.startswith("+"):
+        return _read_in_full(written, default_country)
+    if not default_country:
         return ContactProblem.NO_COUNTRY
-    number = _in_full(written)
-    if number is None:
-        try:
-            number = phonenumbers.parse(written, default_country or None)
-        except NumberParseException:
-            return ContactProblem.NOT_IN_USE
-    return _normal_form(number)
+    return _judged(national_in_full(written, default_country))
 
 
-def _in_full(written: str) -> PhoneNumber | None:
-    """What ``parse`` reads, at a fifth of its cost, of a number with its country code.
-
-    None where that may be more: no country code, or behind it a prefix of national calls.
-    """
-    if not written.startswith("+") or written.startswith("+0"):
-        return None
-    try:
-        number = _number_of(written)
-    except ValueError:
-        return None
-    prefix = _national_prefix(number.country_code or 0)
-    code_digits = len(str(number.country_code))
-    if prefix is not None and prefix.match(written[1 + code_digits :]):
-        return None
-    return number
+def _read_in_full(written: str, default_country: str | None) -> Phone | ContactProblem:
+    told = told_of(written)
+    if isinstance(told, PhoneKind):
+        return Phone(written, told)
+    if told is NoKind.PREFIXED:
+        return _judged(prefixed_in_full(written, country_code_of(written)))
+    if told is NoKind.NO_COUNTRY_CODE and default_country:  # perhaps the + is not meant
+        return _judged(parsed_in_full(written, default_country))
+    return ContactProblem.NOT_IN_USE
 
 
-@cache
-def _national_prefix(country_code: int) -> re.Pattern[str] | None:
-    """What ``parse`` may take off the numbers of a country code, one of those there are."""
-    region = phonenumbers.region_code_for_country_code(country_code)
-    metadata = PhoneMetadata.metadata_for_region_or_calling_code(country_code, region)
-    prefix = None if metadata is None else metadata.national_prefix_for_parsing
-    return re.compile(prefix) if prefix else None
+def _judged(phone: str | None) -> Phone | ContactProblem:
+    kind = None if phone is None else kind_of(phone)
+    return ContactProblem.NOT_IN_USE if phone is None or kind is None else Phone(phone, kind)
 
 
-def _normal_form(number: PhoneNumber) -> str | ContactProblem:
-    if not phonenumbers.is_possible_number(number) or kind_of(number) == PhoneNumberType.UNKNOWN:
-        return ContactProblem.NOT_IN_USE
-    return phonenumbers.format_number(number, PhoneNumberFormat.E164)
-
-
-def _number_of(phone: str) -> PhoneNumber:
-    """The number of an E.164 form, taken apart and not judged again: ``parse`` costs twice as much.
-
-    Country codes are prefix-free. Where a country keeps leading zeros, they are told apart.
-    """
-    for digits in range(1, _COUNTRY_CODE_DIGITS + 1):
-        code, rest = int(phone[1 : 1 + digits]), phone[1 + digits :]
-        if code in phonenumbers.COUNTRY_CODE_TO_REGION_CODE:
-            break
-    else:
-        raise ValueError("no E.164 number")
-    zeros = min(len(rest) - len(rest.lstrip("0")), len(rest) - 1)
-    return PhoneNumber(
-        country_code=code,
-        national_number=int(rest),
-        italian_leading_zero=True if zeros else None,
-        number_of_leading_zeros=zeros if zeros > 1 else None,
-    )
+def _joined(text: str) -> str:
+    """What is left without all that only separates."""
+    if not text.isascii():
+        return "".join(_kept(c) for c in unicodedata.normalize("NFKC", text))
+    written = text.replace(" ", "").replace("-", "")
+    return written if written.removeprefix("+").isdigit() else written.translate(_ASCII_MARKS)
 
 
 def _kept(character: str) -> str:
@@ -233,10 +174,10 @@ def _kept(character: str) -> str:
 
 def read_email(text: str) -> str | ContactProblem:
     """The address in its normal form, or why it is none that mail can reach."""
-    return plain_email(text) or _by_the_library(text)
+    return plain_email(text) or _by_validating(text)
 
 
-def _by_the_library(text: str) -> str | ContactProblem:
+def _by_validating(text: str) -> str | ContactProblem:
     if len(text) > EMAIL_CHARACTERS_MAX:
         return ContactProblem.TOO_LONG
     if _has_control_characters(text):

@@ -20,18 +20,19 @@ from email_validator import SPECIAL_USE_DOMAIN_NAMES
 
 _CHARACTERS_MAX = 254
 _DOMAIN_CHARACTERS_MAX = 63
-_WORD = "[A-Za-z0-9_+-]++"
-_LABEL = "[A-Za-z0-9]++(?:-[A-Za-z0-9]++)*+"
-_PLAIN = re.compile(rf"{_WORD}(?:\.{_WORD})*+@((?:{_LABEL}\.)+([A-Za-z]+))")
-_RESERVED = frozenset(name.rpartition(".")[2] for name in SPECIAL_USE_DOMAIN_NAMES)
+_WORD = "[a-z0-9_+-]++"
+_LABEL = "[a-z0-9]++(?:-[a-z0-9]++)*+"
+_RESERVED = "|".join({name.rpartition(".")[2] for name in SPECIAL_USE_DOMAIN_NAMES})
 """Top levels of the names that mail cannot reach, whole or not: the library tells."""
+_PLAIN = re.compile(
+    rf"{_WORD}(?:\.{_WORD})*+@(?=.{{1,{_DOMAIN_CHARACTERS_MAX}}}\Z)"
+    rf"(?:{_LABEL}\.)++(?!(?:{_RESERVED})\Z)[a-z]++\Z"
+)
 
 
 def plain_email(text: str) -> str | None:
     """The address in its normal form; None when it is none of these, and may be another."""
-    if len(text) > _CHARACTERS_MAX:
+    if len(text) > _CHARACTERS_MAX or not text.isascii():
         return None
-    found = _PLAIN.fullmatch(text)
-    if found is None or len(found[1]) > _DOMAIN_CHARACTERS_MAX:
-        return None
-    return None if found[2].lower() in _RESERVED else text.lower()
+    lower = text.lower()
+    return lower if _PLAIN.match(lower) else None

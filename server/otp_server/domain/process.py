@@ -72,7 +72,7 @@ class Entity:
     id: str
 
 
-class SealedContact(msgspec.Struct, frozen=True):
+class SealedContact(msgspec.Struct, frozen=True, gc=False):
     """A contact as stored: encrypted, and the keyed index it is found and counted by."""
 
     index: bytes
@@ -95,7 +95,7 @@ class Delivery:
     at_ms: int
 
 
-class Process(msgspec.Struct, frozen=True):
+class Process(msgspec.Struct, frozen=True, gc=False):
     """A process as a store remembers it. ``route`` is a position in the plan's routes."""
 
     id: int

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from otp_server.domain.outcome import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from otp_server.domain.challenge_type import Channel
     from otp_server.domain.process import (
@@ -22,18 +22,46 @@ if TYPE_CHECKING:
     )
 
 
-class Quota(msgspec.Struct, frozen=True, gc=False):
-    """One window of one limit, as a caller may know it: a ``RateLimit`` field's item.
+class Quota(Protocol):
+    """One window of one limit, as a caller may know it: an item of the ``RateLimit`` field."""
 
-    ``policy`` is a word such as ``contact-60``, of a bounded set, and holds no contact (39).
-    ``reset_ms``: until ``remaining`` grows; 0 when nothing is used.
+    @property
+    def policy(self) -> str:
+        """A word such as ``contact-60``, of a bounded set; it holds no contact (39)."""
+
+    @property
+    def limit(self) -> int:
+        """How many charges the window takes."""
+
+    @property
+    def window_ms(self) -> int:
+        """How long it is."""
+
+    @property
+    def remaining(self) -> int:
+        """How many more it takes now."""
+
+    @property
+    def reset_ms(self) -> int:
+        """Until ``remaining`` grows; 0 when nothing is used."""
+
+
+class Quotas(Protocol):
+    """What is left of limits, equal by value; the core makes it.
+
+    Its texts are empty when nothing is told.
     """
 
-    policy: str
-    limit: int
-    window_ms: int
-    remaining: int
-    reset_ms: int
+    @property
+    def policies(self) -> str:
+        """The text of ``RateLimit-Policy``."""
+
+    @property
+    def left(self) -> str:
+        """The text of ``RateLimit``."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Quota]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +74,7 @@ class ProcessRefused(Refused):
 
     fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
     violated: tuple[str, ...] = ()
-    quotas: tuple[Quota, ...] = ()
+    quotas: Quotas | None = None
 
 
 class HandshakeAnswer(msgspec.Struct, frozen=True):
@@ -55,7 +83,7 @@ class HandshakeAnswer(msgspec.Struct, frozen=True):
     type: str
     channel: Channel
     available_in_s: int
-    quotas: tuple[Quota, ...] = ()
+    quotas: Quotas | None = None
 
 
 class StartAnswer(msgspec.Struct, frozen=True):
@@ -67,21 +95,21 @@ class StartAnswer(msgspec.Struct, frozen=True):
     uuid: str
     channel: Channel
     replayed: bool = False
-    quotas: tuple[Quota, ...] = ()
+    quotas: Quotas | None = None
 
 
 class Accepted(msgspec.Struct, frozen=True):
     """The one acceptance of a process. ``replayed``: an earlier call with the same key had it."""
 
     replayed: bool = False
-    quotas: tuple[Quota, ...] = ()
+    quotas: Quotas | None = None
 
 
 class Wrong(msgspec.Struct, frozen=True):
     """A counted wrong code."""
 
     replayed: bool = False
-    quotas: tuple[Quota, ...] = ()
+    quotas: Quotas | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,16 +21,20 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import msgspec
 
 from otp_server.domain.challenge_type import Channel
 from otp_server.domain.contact import mask
 from otp_server.domain.sms_length import segments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    _Form: TypeAlias = tuple[str, Callable[["Values"], tuple[str | int, ...]]]
 
 NAMES: Final = ("answer", "type", "minutes", "contact", "domain")
 SUBJECT_CHARACTERS_MAX = 200
@@ -54,16 +58,18 @@ _SHOWN_MAX = 40
 _PROBLEMS_MAX = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Values:
-    """What is filled in. Its repr shows neither the code nor the contact."""
+class Values(msgspec.Struct, frozen=True, gc=False):
+    """What is filled in. ``contact`` is masked."""
 
-    answer: str = field(repr=False)
+    answer: str
     type: str
     minutes: int
-    contact: str = field(repr=False)
-    """Masked."""
+    contact: str
     domain: str = ""
+
+    def __repr__(self) -> str:
+        """Without the code and the contact."""
+        return f"<Values for {self.type!r}>"
 
     @classmethod
     def of(
@@ -72,20 +78,17 @@ class Values:
         """The values of a message to ``contact`` (in normal form), good for ``lifetime_ms``."""
         return cls(answer, type_name, minutes_of(lifetime_ms), mask(contact), domain)
 
-    def get(self, name: str) -> str:
-        """The value of one of ``NAMES``; KeyError for any other."""
-        if name not in NAMES:
-            raise KeyError(name)
-        return str(getattr(self, name))
 
+class Words(msgspec.Struct, frozen=True, gc=False):
+    """A message's words, the code in them: never stored, never logged."""
 
-@dataclass(frozen=True, slots=True)
-class Words:
-    """A message's words, the code in them: never stored, never logged. Its repr shows none."""
+    subject: str
+    text: str
+    html: str | None
 
-    subject: str = field(repr=False)
-    text: str = field(repr=False)
-    html: str | None = field(repr=False)
+    def __repr__(self) -> str:
+        """Without any of them."""
+        return "<Words>"
 
 
 def minutes_of(lifetime_ms: int) -> int:
@@ -102,9 +105,8 @@ def compose(channel: Channel, subject: str, text: str, values: Values) -> Words:
 
 def render(template: str, values: Values) -> str:
     """The template with its values, as plain text. KeyError for a name that is none of ours."""
-    return "".join(
-        [values.get(piece) if is_name else piece for piece, is_name in _pieces(template)]
-    )
+    form, values_of = _form(template)
+    return form % values_of(values)
 
 
 def render_html(template: str, values: Values) -> str:
@@ -112,8 +114,8 @@ def render_html(template: str, values: Values) -> str:
 
     Blank lines part paragraphs; the code is strong.
     """
-    pieces = _html_pieces(template)
-    return "".join([_as_html(values.get(piece)) if is_name else piece for piece, is_name in pieces])
+    form, values_of = _html_form(template)
+    return form % tuple([_as_html(value) for value in values_of(values)])
 
 
 def origin_bound(text: str, *, domain: str, code: str) -> str:
@@ -196,13 +198,13 @@ def _variable_problems(template: str) -> list[str]:
 
 
 @lru_cache(_TEMPLATES_HELD)
-def _pieces(template: str) -> tuple[tuple[str, bool], ...]:
-    """The template in order: literal text with False, the names of variables with True."""
-    return tuple(_cut(template))
+def _form(template: str) -> _Form:
+    """The template with ``%s`` for each variable, and what gives their values in order."""
+    return _form_of([*_cut(template)])
 
 
 @lru_cache(_TEMPLATES_HELD)
-def _html_pieces(template: str) -> tuple[tuple[str, bool], ...]:
+def _html_form(template: str) -> _Form:
     """So of its HTML document."""
     pieces: list[tuple[str, bool]] = [
         ('<!DOCTYPE html><html><head><meta charset="utf-8"></head><body>', False)
@@ -215,10 +217,22 @@ def _html_pieces(template: str) -> tuple[tuple[str, bool], ...]:
             else:
                 pieces.append((piece if is_name else _as_html(piece), is_name))
         pieces.append(("</p>", False))
-    return (*pieces, ("</body></html>", False))
+    return _form_of([*pieces, ("</body></html>", False)])
+
+
+def _form_of(pieces: Sequence[tuple[str, bool]]) -> _Form:
+    names = [piece for piece, is_name in pieces if is_name]
+    for name in names:
+        if name not in NAMES:
+            raise KeyError(name)
+    form = ["%s" if is_name else piece.replace("%", "%%") for piece, is_name in pieces]
+    if len(names) > 1:
+        return "".join(form), attrgetter(*names)
+    return "".join(form), lambda values: tuple([getattr(values, name) for name in names])
 
 
 def _cut(template: str) -> Iterator[tuple[str, bool]]:
+    """The template in order: literal text with False, the names of variables with True."""
     at = 0
     for found in _VARIABLE.finditer(template):
         yield template[at : found.start()], False
@@ -227,7 +241,10 @@ def _cut(template: str) -> Iterator[tuple[str, bool]]:
     yield template[at:], False
 
 
-def _as_html(text: str) -> str:
+def _as_html(value: str | int) -> str:
+    text = str(value)
+    if text.isalnum():  # as codes and numbers are
+        return text
     return html.escape(text).replace("\n", "<br>")
 
 

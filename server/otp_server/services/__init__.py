@@ -16,12 +16,13 @@ attempts   typed codes: counted, compared, settled
 process_code    the code of a process, derived and stored nowhere
 compose    the words of a message, its code and contact in it
 deliver    messages leave the outbox: once, in time, elsewhere when a provider is down
+first_messages      messages leased to their worker from the start, where it has room
 delivery_reports    what became of messages, told to the store in few calls
 unprovided messages of a channel that has no provider
 search     processes as an operator may see them
 start_reading   a handshake or an init judged up to where the limits begin
 start_limits    the limits of processes: exact windows, all asked, all charged or none
-limit_charges   one limit, and charging several: all or none
+limit_charges   a row of limits, charged all or none, and its refusal
 call_limits     how often a client may call, and an address fail to log in
 store_wait      how long a charged use case waits for the store
 guards     signs of SMS fraud

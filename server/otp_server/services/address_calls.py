@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from otp_server.core import Limit, LimitRow
 from otp_server.domain.address import address_key
-from otp_server.services.limit_charges import Charge, Limit, charge_or_refuse
+from otp_server.domain.process_outcome import ProcessRefused
+from otp_server.services.limit_charges import Gate
 from otp_server.services.limit_hits import NOBODY, Hitter
 
 if TYPE_CHECKING:
     from otp_server.clock import Clock
-    from otp_server.domain.process_outcome import ProcessRefused
     from otp_server.services.limit_charges import Windows
     from otp_server.services.limit_hits import LimitHits
 
@@ -27,12 +28,11 @@ class AddressCalls:
 
     def __init__(self, windows: Windows, keys_max: int, *, hits: LimitHits, clock: Clock) -> None:
         """``windows``: ``(count, milliseconds)`` pairs; ``keys_max``: addresses held at once."""
-        self._limit = Limit("svc-address", windows, keys_max)
-        self._hits = hits
+        self._gate = Gate(LimitRow([Limit("svc-address", windows, keys_max)]), hits)
         self._clock = clock
 
     def begin(self, address: str) -> ProcessRefused | None:
         """Charge a call, or say why it is refused."""
-        now_ms = self._clock.now_ms()
-        charge = Charge(self._limit, address_key(address))
-        return charge_or_refuse([charge], Hitter("", NOBODY, address), self._hits, now_ms)
+        hitter = Hitter("", NOBODY, address)
+        charged = self._gate.charge((address_key(address),), hitter, self._clock.now_ms())
+        return charged if isinstance(charged, ProcessRefused) else None

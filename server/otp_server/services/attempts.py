@@ -49,18 +49,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from otp_server.clock import Clock
-    from otp_server.core import Keyring
+    from otp_server.core import Charges, Keyring
     from otp_server.domain.challenge_type import Channel
-    from otp_server.domain.process_outcome import AttemptOutcome, Quota
+    from otp_server.domain.process_outcome import AttemptOutcome
     from otp_server.services.idempotency import Claims
-    from otp_server.services.ports.processes import ProcessStore
-    from otp_server.services.start_limits import Charged, ProcessLimits
+    from otp_server.services.ports.processes import IdempotencyClaim, ProcessStore
+    from otp_server.services.start_limits import ProcessLimits
 
 FAILURES_POLICY = "contact-failures"
 """The policy that refuses while a contact waits after many wrong codes (``domain/budget.py``)."""
 ROUTE_POLICY = "route-attempts"
 """The one that refuses while the last attempts of a route are compared."""
 _OPERATION = "attempt"
+
+_Caller = tuple[str, str, str]
+"""Tenant, client and address."""
 
 log = get_logger(__name__)
 
@@ -118,7 +121,7 @@ class _Entered(msgspec.Struct, frozen=True):
 
     place: int
     attempt: Attempt
-    charged: Charged
+    charges: Charges
     item: NewAttempt
 
 
@@ -164,9 +167,10 @@ class AttemptService:
         outcomes: list[AttemptOutcome | None] = [None] * len(attempts)
         now_ms = self._clock.now_ms()
         entered: list[_Entered] = []
+        callers: dict[_Caller, tuple[Hitter, Actor]] = {}  # most of a batch are one's
         try:
             for i, attempt in enumerate(attempts):
-                made = self._enter(i, attempt, now_ms)
+                made = self._enter(i, attempt, callers, now_ms)
                 if isinstance(made, _Entered):
                     entered.append(made)
                 else:
@@ -176,32 +180,47 @@ class AttemptService:
                     await self._check(entered, outcomes)
         finally:
             for each in entered:
-                self._limits.end_attempt(each.charged)
+                each.charges.decide()
         unavailable = ProcessRefused(ErrorKind.UNAVAILABLE, Reason.STORE)
         return [outcome if outcome is not None else unavailable for outcome in outcomes]
 
-    def _enter(self, place: int, attempt: Attempt, now_ms: int) -> _Entered | ProcessRefused:
+    def _enter(
+        self,
+        place: int,
+        attempt: Attempt,
+        callers: dict[_Caller, tuple[Hitter, Actor]],
+        now_ms: int,
+    ) -> _Entered | ProcessRefused:
         """Steps 1 and 2."""
-        problems = claim_problems(attempt.claim_key) | code_problems(attempt.code)
+        problems = code_problems(attempt.code)
+        if attempt.claim_key is not None:
+            problems = claim_problems(attempt.claim_key) | problems
         if problems:
             return invalid(problems)
         uuid = parse_uuid(attempt.uuid)
         if uuid is None:
             return self._refused(AttemptRefusal.NOT_FOUND, attempt, now_ms)
-        hitter = attempt.hitter
-        charged = self._limits.begin_attempt(hitter, attempt.client_id, now_ms)
-        if isinstance(charged, ProcessRefused):
-            return charged
+        tenant, client_id = attempt.tenant, attempt.client_id
+        caller = tenant, client_id, attempt.address
+        known = callers.get(caller)
+        if known is None:
+            hitter = attempt.hitter
+            known = callers[caller] = hitter, Actor(hitter.actor, attempt.address)
+        hitter, actor = known
+        claim = None if attempt.claim_key is None else self._claim(attempt, uuid, now_ms)
+        charges = self._limits.begin_attempt(hitter, client_id, now_ms)
+        if isinstance(charges, ProcessRefused):
+            return charges
+        item = NewAttempt(uuid, tenant, now_ms, actor, claim, self._rules.channels)
+        return _Entered(place, attempt, charges, item)
+
+    def _claim(self, attempt: Attempt, uuid: bytes, now_ms: int) -> IdempotencyClaim | None:
+        """The claim of a key that is one."""
         key = None if attempt.claim_key is None else parse_key(attempt.claim_key)
-        claim = None
-        if key is not None:
-            asked = (uuid, attempt.code.encode(errors="surrogatepass"))
-            claim = self._rules.claims.claim(
-                attempt.client_id, _OPERATION, key, now_ms, asked=asked
-            )
-        actor = Actor(hitter.actor, attempt.address)
-        item = NewAttempt(uuid, attempt.tenant, now_ms, actor, claim, self._rules.channels)
-        return _Entered(place, attempt, charged, item)
+        if key is None:
+            return None
+        asked = (uuid, attempt.code.encode(errors="surrogatepass"))
+        return self._rules.claims.claim(attempt.client_id, _OPERATION, key, now_ms, asked=asked)
 
     async def _check(
         self, entered: Sequence[_Entered], outcomes: list[AttemptOutcome | None]
@@ -212,7 +231,7 @@ class AttemptService:
         except StoreUnavailable as error:
             log.warning("attempts not counted", count=len(entered), why=str(error))
             for each in entered:
-                self._limits.take_back(each.charged)
+                each.charges.refund()
             return
         compared: list[tuple[_Entered, Counted, bool]] = []
         for each, answer in zip(entered, counted, strict=True):
@@ -223,12 +242,13 @@ class AttemptService:
                 else:
                     outcomes[each.place] = right
             else:
-                self._limits.take_back(each.charged)
+                each.charges.refund()
                 outcomes[each.place] = self._uncounted(answer, each)
         if compared:
             now_ms = self._clock.now_ms()  # when all were compared: none is accepted past its time
+            channels = self._rules.channels
             verdicts = [
-                (each, _verdict(each.item, answer, right=right, at_ms=now_ms))
+                (each, Verdict(answer, right, now_ms, each.item.actor, each.item.claim, channels))
                 for each, answer, right in compared
             ]
             await self._settle(verdicts, outcomes)
@@ -243,18 +263,20 @@ class AttemptService:
         except StoreUnavailable as error:
             log.warning("attempts not settled", count=len(verdicts), why=str(error))
             return
-        if any(end is not Settled.ACCEPTED for end in settled):
-            self._rules.message_stored()
+        for (_, verdict), end in zip(verdicts, settled, strict=True):
+            if end is not Settled.ACCEPTED and _may_move_on(verdict.counted):
+                self._rules.message_stored()
+                break
         for each, verdict in verdicts:
             if verdict.right:
-                self._limits.take_back(each.charged)
-        left = _Quotas(self._limits, self._clock.now_ms())
+                each.charges.refund()
+        now_ms = self._clock.now_ms()
         for (each, verdict), end in zip(verdicts, settled, strict=True):
             if end is Settled.WRONG:
-                outcomes[each.place] = Wrong(quotas=left.of(each.charged))
+                outcomes[each.place] = Wrong(quotas=each.charges.quotas(now_ms))
             elif end is Settled.ACCEPTED:
                 self._limits.verified(verdict.counted.uuid, verdict.at_ms)
-                outcomes[each.place] = Accepted(quotas=left.of(each.charged))
+                outcomes[each.place] = Accepted(quotas=each.charges.quotas(now_ms))
             else:
                 outcomes[each.place] = await self._late(each)
 
@@ -278,7 +300,7 @@ class AttemptService:
                 return refused_for_now(answer)
             case AttemptReplayed(accepted):
                 kind = Accepted if accepted else Wrong
-                return kind(replayed=True, quotas=self._quotas(each.charged))
+                return kind(replayed=True, quotas=each.charges.quotas(self._clock.now_ms()))
             case ClaimRefusal():
                 return claim_refused(answer)
 
@@ -303,31 +325,12 @@ class AttemptService:
                 return _refused(AttemptRefusal.EXPIRED)
             case ProcessStatus.FAILED if process.failure is not None:
                 return _refused(_FAILED[process.failure])
-        return Wrong(quotas=self._quotas(each.charged))
-
-    def _quotas(self, charged: Charged) -> tuple[Quota, ...]:
-        return self._limits.quotas(charged, self._clock.now_ms())
+        return Wrong(quotas=each.charges.quotas(self._clock.now_ms()))
 
 
-class _Quotas:
-    """What is left at one instant: told once for all that charged the same."""
-
-    def __init__(self, limits: ProcessLimits, now_ms: int) -> None:
-        self._limits = limits
-        self._now_ms = now_ms
-        self._told: dict[tuple[str, ...], tuple[Quota, ...]] = {}
-
-    def of(self, charged: Charged) -> tuple[Quota, ...]:
-        """Of the limits that an attempt has charged."""
-        keys = tuple([charge.key for charge in charged.charges])
-        told = self._told.get(keys)
-        if told is None:
-            told = self._told[keys] = self._limits.quotas(charged, self._now_ms)
-        return told
-
-
-def _verdict(item: NewAttempt, counted: Counted, *, right: bool, at_ms: int) -> Verdict:
-    return Verdict(counted, right, at_ms, item.actor, item.claim, item.usable)
+def _may_move_on(counted: Counted) -> bool:
+    """Whether there may be a next route, whose message is stored when one's attempts are over."""
+    return len(counted.plan.routes) > 1
 
 
 def refused_for_now(wait: AttemptWait) -> ProcessRefused:

@@ -13,13 +13,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from otp_server.core import Limit, LimitRow
 from otp_server.domain.address import address_key
-from otp_server.services.limit_charges import Charge, Limit, charge_or_refuse, told
+from otp_server.domain.process_outcome import ProcessRefused
+from otp_server.errors import LimiterFull
+from otp_server.services.limit_charges import TABLE_FULL, Gate
 from otp_server.services.limit_hits import NOBODY, Hitter
 
 if TYPE_CHECKING:
     from otp_server.clock import Clock
-    from otp_server.domain.process_outcome import ProcessRefused, Quota
+    from otp_server.core import Charges, Quotas
     from otp_server.services.limit_hits import LimitHits
     from otp_server.services.start_limits import LimitWindows
 
@@ -28,25 +31,30 @@ if TYPE_CHECKING:
 class Login:
     """A login that was let in, charged as a failed one."""
 
-    charge: Charge
-    at_ms: int
+    charges: Charges
 
 
 class CallLimits:
     """Both limits. Nothing here blocks, so each method is one step."""
 
     def __init__(self, windows: LimitWindows, *, hits: LimitHits, clock: Clock) -> None:
-        self._calls = Limit("calls", windows.calls, windows.keys_max)
-        self._logins = Limit("failed-logins", windows.failed_logins, windows.keys_max)
-        self._hits = hits
+        keys_max = windows.keys_max
+        self._calls = Gate(LimitRow([Limit("calls", windows.calls, keys_max)]), hits)
+        logins = Limit("failed-logins", windows.failed_logins, keys_max)
+        self._logins = Gate(LimitRow([logins]), hits)
         self._clock = clock
 
-    def begin_call(self, hitter: Hitter, client_id: str) -> ProcessRefused | tuple[Quota, ...]:
+    def begin_call(self, tenant: str, client_id: str, address: str) -> ProcessRefused | Quotas:
         """Charge a call, and say what is left; or why it is refused."""
         now_ms = self._clock.now_ms()
-        charge = Charge(self._calls, client_id)
-        refused = charge_or_refuse([charge], hitter, self._hits, now_ms)
-        return refused or told([charge], now_ms)
+        keys = (client_id,)
+        try:
+            quotas = self._calls.row.spend(keys, now_ms)
+        except LimiterFull:
+            return TABLE_FULL
+        if quotas is not None:
+            return quotas
+        return self._calls.refuse(keys, Hitter(tenant, f"client:{client_id}", address), now_ms)
 
     def begin_login(self, address: str) -> ProcessRefused | Login:
         """Charge a login as a failed one, before its secret is looked at; follow by ``end_login``.
@@ -54,16 +62,12 @@ class CallLimits:
         So logins that run together cannot pass the limit. A right one that is refused because
         many are being judged is told to come again in a second.
         """
-        now_ms = self._clock.now_ms()
-        charge = Charge(self._logins, address_key(address))
-        refused = charge_or_refuse([charge], Hitter("", NOBODY, address), self._hits, now_ms)
-        if refused is not None:
-            return refused
-        self._logins.hold(charge.key)
-        return Login(charge, now_ms)
+        hitter = Hitter("", NOBODY, address)
+        charges = self._logins.hold((address_key(address),), hitter, self._clock.now_ms())
+        return charges if isinstance(charges, ProcessRefused) else Login(charges)
 
     def end_login(self, login: Login, *, failed: bool) -> None:
         """It was judged; one that did not fail is given back."""
         if not failed:
-            self._logins.table.refund(login.charge.key, login.at_ms)
-        self._logins.decide(login.charge.key)
+            login.charges.refund()
+        login.charges.decide()

@@ -46,12 +46,12 @@ class MessageComposer:
         )
         words = compose(route.channel, route.subject, route.text, values)
         return Message(
-            id=f"{leased.uuid.hex()}-{leased.generation}",
-            process=format_uuid(leased.uuid),
-            channel=route.channel,
-            to=contact,
-            subject=words.subject,
-            text=words.text,
-            html=words.html,
-            expires_at_ms=leased.expires_at_ms,
+            f"{leased.uuid.hex()}-{leased.generation}",
+            format_uuid(leased.uuid),
+            route.channel,
+            contact,
+            words.subject,
+            words.text,
+            words.html,
+            leased.expires_at_ms,
         )

@@ -15,13 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
+from otp_server.core import ContactCipher, ContactIndex
+from otp_server.domain.draws import Draws
 from otp_server.domain.process import SealedContact
 from otp_server.errors import ContactUnreadable
 
@@ -34,8 +31,6 @@ _SEAL_LABEL = b"otp-server/contact/seal/v1"
 _INDEX_LABEL = b"otp-server/contact/index/v1"
 _FINGERPRINT_LABEL = b"otp-server/contact/index/fingerprint/v1"
 _NONCE_BYTES = 12
-_KEY_ID_BYTES_MAX = 255
-_ROWS_MAX = 1024
 
 
 class ContactVault:
@@ -49,42 +44,39 @@ class ContactVault:
         if not keys:
             raise ValueError("contacts need at least one key (keys.contact)")
         self._ciphers = {
-            key_id: ChaCha20Poly1305(hmac.digest(key, _SEAL_LABEL, hashlib.sha256))
+            key_id: ContactCipher(hmac.digest(key, _SEAL_LABEL, hashlib.sha256), key_id)
             for key_id, key in keys
         }
-        self._current = keys[0][0]
-        current = self._current.encode()
-        if len(current) > _KEY_ID_BYTES_MAX:
-            raise ValueError("the id of a contact key is too long")
-        self._prefix = bytes([len(current)]) + current
-        self._index_key = hmac.digest(keys[-1][1], _INDEX_LABEL, hashlib.sha256)
+        self._nonces = Draws(_NONCE_BYTES)
+        self._current = self._ciphers[keys[0][0]]
+        index_key = hmac.digest(keys[-1][1], _INDEX_LABEL, hashlib.sha256)
+        self._index = ContactIndex(index_key)
+        self.index_fingerprint = hmac.digest(index_key, _FINGERPRINT_LABEL, hashlib.sha256).hex()[
+            :16
+        ]
+        """16 hex digits that name the key of the index and tell nothing of it."""
 
     @property
     def key_ids(self) -> frozenset[str]:
         """The keys that contacts can be opened with."""
         return frozenset(self._ciphers)
 
-    @property
-    def index_fingerprint(self) -> str:
-        """16 hex digits that name the key of the index and tell nothing of it."""
-        return hmac.digest(self._index_key, _FINGERPRINT_LABEL, hashlib.sha256).hex()[:16]
-
     def __repr__(self) -> str:
         return f"<ContactVault {list(self._ciphers)!r}>"
 
-    def seal(self, tenant: str, channel: Channel, contact: str) -> SealedContact:
-        """The stored form of a contact; each call's differs, its index does not."""
-        nonce = os.urandom(_NONCE_BYTES)
-        cipher = self._ciphers[self._current]
-        ciphertext = cipher.encrypt(nonce, contact.encode(), _row(tenant, channel))
-        return SealedContact(
-            index=self.index(tenant, channel, contact), sealed=self._prefix + nonce + ciphertext
-        )
+    def seal(
+        self, tenant: str, channel: Channel, contact: str, index: bytes | None = None
+    ) -> SealedContact:
+        """The stored form of a contact; each call's differs, its index does not.
+
+        ``index`` is that of ``index()``, from a caller who has it already.
+        """
+        sealed = self._current.seal(self._nonces.take(), tenant, channel, contact)
+        return SealedContact(index or self._index.of(tenant, channel, contact), sealed)
 
     def index(self, tenant: str, channel: Channel, contact: str) -> bytes:
         """The 32 bytes a contact is found and counted by, alike for every normal form alike."""
-        row = _row(tenant, channel) + _field(contact)
-        return hmac.digest(self._index_key, row, hashlib.sha256)
+        return self._index.of(tenant, channel, contact)
 
     def unseal(self, tenant: str, channel: Channel, sealed: bytes) -> str:
         """The contact.
@@ -93,32 +85,22 @@ class ContactVault:
             ContactUnreadable: its key is not configured any more, or this is not what was sealed
                 for this tenant and channel.
         """
+        contact = self._current.open(tenant, channel, sealed)
+        return self._unseal_older(tenant, channel, sealed) if contact is None else contact
+
+    def _unseal_older(self, tenant: str, channel: Channel, sealed: bytes) -> str:
         length = sealed[0] if sealed else 0
         key_id = sealed[1 : 1 + length].decode(errors="replace")
-        nonce = sealed[1 + length : 1 + length + _NONCE_BYTES]
         cipher = self._ciphers.get(key_id)
         if cipher is None:
             raise ContactUnreadable(
                 f"a contact was sealed under the key {key_id!r}, which is not configured: "
                 "put it back into keys.contact, after the current one"
             )
-        try:
-            opened = cipher.decrypt(
-                nonce, sealed[1 + length + _NONCE_BYTES :], _row(tenant, channel)
-            )
-        except (InvalidTag, ValueError) as error:
+        contact = cipher.open(tenant, channel, sealed)
+        if contact is None:
             raise ContactUnreadable(
                 f"a contact under the key {key_id!r} does not open: the key of this id was "
                 "another, or the stored bytes were changed"
-            ) from error
-        return opened.decode()
-
-
-@lru_cache(_ROWS_MAX)
-def _row(tenant: str, channel: Channel) -> bytes:
-    return _field(tenant) + _field(channel.value)
-
-
-def _field(text: str) -> bytes:
-    data = text.encode()
-    return len(data).to_bytes(8) + data
+            )
+        return contact

@@ -12,7 +12,8 @@ task, and reports that wait share a call of the store. What decides:
   over another provider, one that can be tried, go there; the others wait on;
 - what waits for a channel without a provider fails (``services/unprovided.py``).
 
-Nothing of this is on the request path: whoever stored a message calls ``notify``.
+Nothing of this is on the request path: whoever stored a message calls ``notify``, or brings it
+leased already (``services/first_messages.py``). None is leased so while others wait in the queue.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from otp_server.domain.budget import OUTBOX_MARGIN_MS
 from otp_server.domain.challenge_type import Channel
 from otp_server.errors import StoreError
 from otp_server.services.delivery_reports import DeliveryReports, count_crash
+from otp_server.services.first_messages import FirstMessages
 from otp_server.services.ports.delivery import BatchSender, NotSent, SendProblem, Sent, Uncertain
 from otp_server.services.ports.outbox import DeliveryReport, MessageState
 from otp_server.services.unprovided import UnprovidedChannel
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from otp_server.clock import Clock
     from otp_server.services.compose import MessageComposer
     from otp_server.services.delivery_watch import DeliveryWatch
-    from otp_server.services.ports.delivery import Message, Provider, Sender, SendOutcome
+    from otp_server.services.ports.delivery import Message, Provider, SendOutcome
     from otp_server.services.ports.outbox import LeasedMessage, OutboxStore
     from otp_server.telemetry import Metrics
 
@@ -116,6 +118,10 @@ class DeliveryService:
             each for each in self._workers if each is not channel and self.can_try(each)
         )
 
+    def first_messages(self) -> FirstMessages:
+        """Those of a batch of starts, which may come leased."""
+        return FirstMessages(self._workers)
+
     def notify(self) -> None:
         """Messages were stored: look now. Cheap; from the Trio thread."""
         for worker in self._all:
@@ -153,10 +159,16 @@ class DeliveryWorker:
     ) -> None:
         self._channel = channel
         self._sender = provider.sender
+        self._batches = provider.sender if isinstance(provider.sender, BatchSender) else None
         self._breaker = provider.breaker
         self._parts = parts
+        self._seconds = parts.metrics.delivery_seconds.labels(channel=channel.value)
         self._service = service
         self._in_flight = 0
+        self._lent = 0  # of those in flight, what ``lend`` gave and ``take`` did not bring back
+        self._is_asked = False
+        self._is_behind = True  # until a look finds that nobody waits
+        self._nursery: trio.Nursery | None = None  # while it runs
         self._lacks_room = False
         self._draining = False
         self._wake = trio.Event()
@@ -183,21 +195,62 @@ class DeliveryWorker:
         self._draining = True
         self.notify()
 
+    def lend(self) -> bool:
+        """See :class:`otp_server.services.first_messages.Lender`; so for the next two."""
+        self._is_asked = True
+        if self._is_behind or self._draining or self._nursery is None:
+            return False
+        if self._in_flight >= self._sender.concurrency or self._breaker.down_since is not None:
+            return False
+        self._in_flight += 1
+        self._lent += 1
+        return True
+
+    def lease_until_ms(self) -> int:
+        """A send may begin for ``lease_margin_s``."""
+        return self._lease_until_ms(self._parts.clock.now_ms())
+
+    def take(self, messages: Sequence[LeasedMessage], until_ms: int, lent: int) -> None:
+        """Those that come too late, while the provider is down or to one who drains, wait again."""
+        self._lent -= lent
+        self._in_flight -= lent
+        if self._lacks_room or self._draining:
+            self.notify()
+        if not messages or self._nursery is None:
+            return
+        begin_until_ms = until_ms - int(self._sender.deadline_s * 1000)
+        down = self._breaker.down_since is not None
+        if self._draining or down or self._parts.clock.now_ms() >= begin_until_ms:
+            self._nursery.start_soon(self._give_back, messages)
+        else:
+            self._begin(messages, self._nursery)
+
     async def run(self) -> None:
         """Deliver until :meth:`drain`. Survives the store and the sender."""
-        async with trio.open_nursery() as nursery:
-            while not self._draining:
-                self._wake = trio.Event()
-                wait_s = _STORE_PATIENCE_S
-                try:
-                    wait_s = await self._turn(nursery)
-                except StoreError as error:
-                    log.warning("delivery waits for the store", why=str(error))
-                except Exception as error:  # noqa: BLE001 - the worker must outlive a bug
-                    count_crash(self._parts.metrics, "delivery worker", error)
-                if wait_s > 0:
-                    with trio.move_on_after(min(wait_s, self._parts.options.poll_s)):
-                        await self._wake.wait()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                await self._look(nursery)
+                while self._lent:  # what it was lent for is being stored now
+                    self._wake = trio.Event()
+                    await self._wake.wait()
+        finally:
+            self._nursery = None
+
+    async def _look(self, nursery: trio.Nursery) -> None:
+        """Take what waits in the queue until :meth:`drain`."""
+        while not self._draining:
+            self._wake = trio.Event()
+            wait_s = _STORE_PATIENCE_S
+            try:
+                wait_s = await self._turn(nursery)
+            except StoreError as error:
+                log.warning("delivery waits for the store", why=str(error))
+            except Exception as error:  # noqa: BLE001 - the worker must outlive a bug
+                count_crash(self._parts.metrics, "delivery worker", error)
+            if wait_s > 0:
+                with trio.move_on_after(min(wait_s, self._parts.options.poll_s)):
+                    await self._wake.wait()
 
     async def _turn(self, nursery: trio.Nursery) -> float:
         """Begin what can be begun; how many seconds to wait for the next turn, unless woken."""
@@ -206,20 +259,38 @@ class DeliveryWorker:
         room = min(self._sender.concurrency - self._in_flight, self._breaker.room)
         self._lacks_room = room <= 0
         if self._lacks_room:  # the end of a send wakes
+            self._is_behind = True
             is_full = self._in_flight >= self._sender.concurrency
             return math.inf if is_full else await self._hold_back()
-        leased = await self._claim(room)
-        self._in_flight += len(leased)
-        for _ in leased:
-            self._breaker.begin()
-        for batch in _batches(self._sender, leased):
-            nursery.start_soon(self._deliver, batch)
-        if len(leased) == room or self._wake.is_set():
+        if self._is_asked:  # half of all is left to what comes leased meanwhile
+            self._is_asked = False
+            room = min(room, -(-self._sender.concurrency // 2))
+        self._in_flight += room  # nobody else gets it meanwhile
+        try:
+            leased = await self._claim(room)
+        finally:
+            self._in_flight -= room
+        if leased:
+            self._begin(leased, nursery)
+        self._is_behind = len(leased) == room
+        if self._is_behind or self._wake.is_set():
             return 0
         due = await self._parts.store.next_message_at(self._channel)
         if due is None:
             return math.inf
         return max(_TURN_MIN_S, (due - self._parts.clock.now_ms()) / 1000)
+
+    def _begin(self, leased: Sequence[LeasedMessage], nursery: trio.Nursery) -> None:
+        self._in_flight += len(leased)
+        for _ in leased:
+            self._breaker.begin()
+        batches = [[each] for each in leased] if self._batches is None else [leased]
+        for batch in batches:  # each is sent in a task of its own
+            nursery.start_soon(self._deliver, batch)
+
+    def _lease_until_ms(self, now_ms: int) -> int:
+        options = self._parts.options
+        return now_ms + int(options.lease_margin_s * 1000) + int(self._sender.deadline_s * 1000)
 
     async def _claim(self, limit: int) -> list[LeasedMessage]:
         """Lease messages, however long the store takes.
@@ -233,15 +304,19 @@ class DeliveryWorker:
         leased = await self._parts.store.claim_messages(
             self._channel,
             now_ms=now_ms,
-            lease_until_ms=begin_until_ms + int(self._sender.deadline_s * 1000),
+            lease_until_ms=self._lease_until_ms(now_ms),
             limit=limit,
         )
         if not leased or (not self._draining and clock.now_ms() < begin_until_ms):
             return leased
-        unused = NotSent(SendProblem.UNKNOWN)
-        now_ms = clock.now_ms()
-        await self._reports.write(self._report(each, unused, now_ms, again_ms=0) for each in leased)
+        await self._give_back(leased)
         return []
+
+    async def _give_back(self, leased: Sequence[LeasedMessage]) -> None:
+        """They wait in the queue again, as not begun."""
+        unused = NotSent(SendProblem.UNKNOWN)
+        now_ms = self._parts.clock.now_ms()
+        await self._reports.write(self._report(each, unused, now_ms, again_ms=0) for each in leased)
 
     async def _hold_back(self) -> float:
         """The provider is down, or being probed: let go who can go elsewhere."""
@@ -333,8 +408,8 @@ class DeliveryWorker:
             return
         started = trio.current_time()
         try:
-            if isinstance(self._sender, BatchSender):
-                told = await self._sender.send_many([message for _, message in messages])
+            if self._batches is not None:
+                told = await self._batches.send_many([message for _, message in messages])
             else:
                 [(_, message)] = messages
                 told = [await self._sender.send(message)]
@@ -343,9 +418,9 @@ class DeliveryWorker:
             count_crash(self._parts.metrics, "send", error)
             answered = dict.fromkeys((n for n, _ in messages), Uncertain(SendProblem.UNKNOWN))
         finally:
-            seconds = self._parts.metrics.delivery_seconds.labels(channel=self._channel.value)
+            took_s = trio.current_time() - started
             for _ in messages:
-                seconds.observe(trio.current_time() - started)
+                self._seconds.observe(took_s)
         outcomes.update(answered)
 
     def _judged(
@@ -402,10 +477,3 @@ class DeliveryWorker:
             not_before_ms=not_before_ms if state is MessageState.QUEUED else 0,
             usable=self._service.usable,
         )
-
-
-def _batches(sender: Sender, leased: Sequence[LeasedMessage]) -> list[Sequence[LeasedMessage]]:
-    """What is sent in a task of its own: all at once where the sender takes it so."""
-    if isinstance(sender, BatchSender):
-        return [leased] if leased else []
-    return [[message] for message in leased]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import traceback
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 import trio
 
 from otp_server.errors import StoreError
@@ -32,8 +32,7 @@ _BATCH_MAX = 256
 log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(msgspec.Struct, frozen=True, gc=False):
     """A report, and until when it is tried, on Trio's clock."""
 
     report: DeliveryReport

@@ -9,7 +9,7 @@ alone until the next flush. Nothing here blocks.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from otp_server.domain.audit import AuditEntry
 from otp_server.telemetry import get_logger
@@ -35,6 +35,23 @@ class Hitter(NamedTuple):
     tenant: str
     actor: str
     address: str
+
+    @property
+    def hitter(self) -> Hitter:
+        """As an :class:`Asker`."""
+        return self
+
+
+class Asker(Protocol):
+    """Who asks; its name for the trail is made only when the trail is told of it."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose limits it is asked of."""
+
+    @property
+    def hitter(self) -> Hitter:
+        """Who was refused, if it is."""
 
 
 NOBODY = "nobody"

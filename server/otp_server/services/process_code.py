@@ -40,14 +40,15 @@ class Coded(Protocol):
 
 def derive_code(keyring: Keyring, of: Coded) -> Passcode:
     """The code. KeyError when its key is not configured any more."""
+    plan = of.plan
     return keyring.derive(
         of.key_id,
         domain=CODE_DOMAIN,
         tenant=of.tenant,
         challenge=of.uuid,
         generation=of.generation,
-        alphabet=of.plan.code_type.value,
-        length=of.plan.code_length,
+        alphabet=plan.code_type,
+        length=plan.code_length,
     )
 
 

@@ -44,17 +44,19 @@ def entity_problems(entities: Sequence[Entity]) -> Problems:
     """What is wrong with the entities of a request."""
     if len(entities) > ENTITIES_MAX:
         return {"entities": [f"at most {ENTITIES_MAX} entities"]}
-    parts = [part for entity in entities for part in (entity.type, entity.id)]
-    if all(0 < len(part) <= ENTITY_CHARACTERS_MAX and part.isprintable() for part in parts):
-        return {}
-    text = f"type and id have 1 to {ENTITY_CHARACTERS_MAX} printable characters"
-    return {"entities": [text]}
+    for entity in entities:
+        if not (_is_name(entity.type) and _is_name(entity.id)):
+            text = f"type and id have 1 to {ENTITY_CHARACTERS_MAX} printable characters"
+            return {"entities": [text]}
+    return {}
 
 
-def contact_problems(phone: str | None, email: str | None) -> Problems:
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= ENTITY_CHARACTERS_MAX and text.isprintable()
+
+
+def contact_problems() -> Problems:
     """What is wrong when no contact is given."""
-    if phone is not None or email is not None:
-        return {}
     wanted = "give a phone number or an e-mail address"
     return {field: [wanted] for field in FIELD_OF.values()}
 

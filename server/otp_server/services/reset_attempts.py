@@ -22,6 +22,7 @@ from otp_server.domain.account_outcome import NoUser, WrongCode
 from otp_server.domain.audit import Actor
 from otp_server.domain.code_entry import CHARACTERS_PER_SYMBOL_MAX
 from otp_server.domain.outcome import Reason, Refused
+from otp_server.domain.process_outcome import ProcessRefused
 from otp_server.errors import ErrorKind, StoreUnavailable
 from otp_server.services.attempts import refused_for_now
 from otp_server.services.ports.processes import (
@@ -37,12 +38,12 @@ from otp_server.services.reset_calls import Change, Check
 from otp_server.services.reset_limits import NO_CODE, UNKNOWN_ACCOUNT, UNKNOWN_SECRET
 from otp_server.services.reset_parts import UNREADABLE
 from otp_server.services.reset_processes import CODE_LENGTH
-from otp_server.services.start_limits import Charged
 from otp_server.telemetry import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from otp_server.core import Charges
     from otp_server.services.ports.processes import CountOutcome
     from otp_server.services.ports.resets import Reset
     from otp_server.services.reset_parts import ResetParts
@@ -63,7 +64,7 @@ class Guess(Generic[G]):
     """An attempt that the limits let in. ``code`` as text."""
 
     asked: Asked[G]
-    charged: Charged
+    charges: Charges
     code: str = field(repr=False)
 
     @property
@@ -101,20 +102,20 @@ class ResetAttempts:
         limits, reveal = self._parts.limits, self._parts.rules.reveal_accounts
         entered: list[Guess[G]] = []
         for each in asked:
-            charged = limits.begin_attempt(each.hitter, now_ms)
-            if not isinstance(charged, Charged):
-                ends[each.place] = charged
+            charges = limits.begin_attempt(each.hitter, now_ms)
+            if isinstance(charges, ProcessRefused):
+                ends[each.place] = charges
                 continue
             if reveal and each.user is None:
                 limits.note_unknown(each.hitter, UNKNOWN_ACCOUNT, now_ms)
                 ends[each.place] = NoUser()
-            entered.append(Guess(each, charged, code_text(each.call.code)))
+            entered.append(Guess(each, charges, code_text(each.call.code)))
         return entered
 
     def leave(self, guesses: Sequence[Guess[G]]) -> None:
         """All were judged."""
         for each in guesses:
-            self._parts.limits.end_attempt(each.charged)
+            each.charges.decide()
 
     async def find(self, guesses: Sequence[Guess[G]], ends: Ends) -> list[Bound[G]]:
         """Steps 2 and 3, of those without an answer; a store that failed leaves none."""
@@ -190,7 +191,7 @@ class ResetAttempts:
             return []
         for each, end in zip(compared, settled, strict=True):
             if end is Settled.ACCEPTED:
-                self._parts.limits.take_back(each.guess.charged)
+                each.guess.charges.refund()
         return settled
 
     def _compare(self, bound: Bound[G], counted: Counted) -> Verdict | None:
@@ -219,12 +220,12 @@ class ResetAttempts:
 
     def _refuse(self, guess: Guess[G], what: str, ends: Ends) -> None:
         """As wrong, with no attempt of a secret; the trail is told in its stead."""
-        self._parts.limits.note_unknown(guess.asked.hitter, what, guess.charged.at_ms)
+        self._parts.limits.note_unknown(guess.asked.hitter, what, guess.charges.at_ms)
         ends[guess.place] = WrongCode()
 
     def _take_back(self, guesses: Sequence[Guess[G]]) -> None:
         for each in guesses:
-            self._parts.limits.take_back(each.charged)
+            each.charges.refund()
 
 
 def code_text(code: str | int) -> str:

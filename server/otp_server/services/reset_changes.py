@@ -167,7 +167,7 @@ class ResetChanges:
             try:
                 places[place] = reserved.enter_context(self._passwords.hasher.reserve())
             except Busy:
-                self._parts.limits.take_back(each.guess.charged)
+                each.guess.charges.refund()
                 ends[place] = BUSY
             else:
                 roomy.append(each)
@@ -231,7 +231,7 @@ class ResetChanges:
             if done.settled is not Settled.ACCEPTED:
                 ends[guess.place] = WrongCode()
                 continue
-            self._parts.limits.take_back(guess.charged)
+            guess.charges.refund()
             asked = guess.asked
             self._parts.sockets.move(
                 asked.session.digest, each.session.digest, asked.call.socket_id

@@ -10,7 +10,7 @@ refused call charges nothing, so it is told of the first limit that refuses it a
 used of an account is no stranger's to read for free. ``code-account`` and ``code-in-all`` are told
 only when they refuse. An attempt is charged as a wrong one until it is judged, and given
 back when it was right; who is refused while many are being judged is told to come again in a
-second (``Limit.hold``).
+second (``LimitRow.hold``).
 
 ``code-account`` survives a restart (``restore``). The others begin anew: they bound the speed of a
 caller; what must not be lost is the store's, such as the attempts of a secret.
@@ -21,14 +21,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from otp_server.core import Limit, LimitRow
 from otp_server.domain.account import SVC_TENANT
 from otp_server.domain.address import address_key
-from otp_server.services.limit_charges import EVERYBODY, Charge, Limit, charge_or_refuse, index_key
-from otp_server.services.start_limits import Charged
+from otp_server.services.limit_charges import EVERYBODY, Gate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
+    from otp_server.core import Charges
     from otp_server.domain.process_outcome import ProcessRefused
     from otp_server.services.limit_charges import Windows
     from otp_server.services.limit_hits import Hitter, LimitHits
@@ -58,10 +59,16 @@ class ResetLimits:
 
     def __init__(self, windows: ResetWindows, *, hits: LimitHits) -> None:
         keys_max = windows.keys_max
-        self._account = Limit("code-account", windows.account, keys_max, told=False)
-        self._sends_in_all = Limit("code-in-all", windows.sends_in_all, 1, told=False)
-        self._sends_address = Limit("code-address", windows.sends_address, keys_max)
-        self._wrong_address = Limit("code-wrong", windows.wrong_address, keys_max)
+        account = Limit("code-account", windows.account, keys_max, told=False)
+        sends = [
+            Limit("code-address", windows.sends_address, keys_max),
+            Limit("code-in-all", windows.sends_in_all, 1, told=False),
+            account,
+        ]
+        wrong = Limit("code-wrong", windows.wrong_address, keys_max)
+        self._accounts = LimitRow([account])
+        self._sends = Gate(LimitRow(sends, first_only=True), hits)
+        self._attempts = Gate(LimitRow([wrong], first_only=True), hits)
         self._hits = hits
         self.longest_window_ms = max(period_ms for _, period_ms in windows.account)
 
@@ -76,53 +83,30 @@ class ResetLimits:
         count = 0
         for start in starts:
             if start.tenant.startswith(SVC_TENANT):
-                charge = self._account_charge(start.tenant, start.index)
-                charge.limit.table.record(charge.key, min(start.at_ms, now_ms))
+                account = start.tenant, start.index
+                self._accounts.record((account,), min(start.at_ms, now_ms))
                 count += 1
         return count
 
     def begin_send(
         self, hitter: Hitter, email_index: bytes, now_ms: int
-    ) -> ProcessRefused | Charged:
-        """Charge a code for this e-mail, or say which limit refuses it."""
-        charges = [
-            Charge(self._sends_address, address_key(hitter.address)),
-            Charge(self._sends_in_all, EVERYBODY),
-            self._account_charge(hitter.tenant, email_index),
-        ]
-        return self._begin(charges, hitter, now_ms)
+    ) -> ProcessRefused | Charges:
+        """Charge a code for this e-mail, or say which limit refuses it.
 
-    def begin_attempt(self, hitter: Hitter, now_ms: int) -> ProcessRefused | Charged:
+        Follow one that was let in, when nothing was sent, by ``Charges.refund``.
+        """
+        account = hitter.tenant, email_index
+        keys = address_key(hitter.address), EVERYBODY, account
+        return self._sends.charge(keys, hitter, now_ms)
+
+    def begin_attempt(self, hitter: Hitter, now_ms: int) -> ProcessRefused | Charges:
         """Charge an attempt as a wrong one, or say what refuses it.
 
-        Follow one that was let in by ``end_attempt``, however it ends.
+        Follow one that was let in by ``Charges.decide``, however it ends, and one that was not a
+        wrong code by ``Charges.refund`` before.
         """
-        charges = [Charge(self._wrong_address, address_key(hitter.address))]
-        charged = self._begin(charges, hitter, now_ms)
-        if isinstance(charged, Charged):
-            for charge in charges:
-                charge.limit.hold(charge.key)
-        return charged
-
-    def end_attempt(self, charged: Charged) -> None:
-        """The attempt was judged: what it charged stays, unless it was taken back before."""
-        for charge in charged.charges:
-            charge.limit.decide(charge.key)
-
-    def take_back(self, charged: Charged) -> None:
-        """Nothing was sent, or the code was not wrong."""
-        for charge in charged.charges:
-            charge.limit.table.refund(charge.key, charged.at_ms)
+        return self._attempts.hold((address_key(hitter.address),), hitter, now_ms)
 
     def note_unknown(self, hitter: Hitter, what: str, now_ms: int) -> None:
         """Note a word of the above, for the trail: the store writes nothing about it."""
         self._hits.note(hitter, (what,), now_ms)
-
-    def _account_charge(self, tenant: str, email_index: bytes) -> Charge:
-        return Charge(self._account, f"{tenant} {index_key(email_index)}")
-
-    def _begin(
-        self, charges: Sequence[Charge], hitter: Hitter, now_ms: int
-    ) -> ProcessRefused | Charged:
-        refused = charge_or_refuse(charges, hitter, self._hits, now_ms)
-        return refused or Charged(hitter.tenant, now_ms, charges)

@@ -24,17 +24,18 @@ import trio
 from otp_server.domain.account import digest_of, new_secret
 from otp_server.domain.account_outcome import NoUser, SecretSent
 from otp_server.domain.contact import parse_email
+from otp_server.domain.process_outcome import ProcessRefused
 from otp_server.errors import StoreUnavailable
 from otp_server.services.ports.resets import NewReset, Reset
 from otp_server.services.reset_limits import UNKNOWN_ACCOUNT
 from otp_server.services.reset_parts import NOT_DONE, UNREADABLE
-from otp_server.services.start_limits import Charged
 from otp_server.services.store_wait import store_wait
 from otp_server.telemetry import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from otp_server.core import Charges
     from otp_server.domain.account_outcome import SendOutcome, UserView
     from otp_server.services.delivery_watch import DeliveryWatch, Watched
     from otp_server.services.reset_calls import Send
@@ -53,7 +54,7 @@ class _Entered:
     """A send that the limits let in."""
 
     asked: Asked[Send]
-    charged: Charged
+    charges: Charges
     secret: str
     new: NewReset
     view: UserView | None
@@ -91,9 +92,9 @@ class ResetSends:
         limits, reveal = self._parts.limits, self._parts.rules.reveal_accounts
         entered: list[_Entered] = []
         for each in asked:
-            charged = limits.begin_send(each.hitter, each.email_index or b"", now_ms)
-            if not isinstance(charged, Charged):
-                outcomes[each.place] = charged
+            charges = limits.begin_send(each.hitter, each.email_index or b"", now_ms)
+            if isinstance(charges, ProcessRefused):
+                outcomes[each.place] = charges
                 continue
             if reveal and each.user is None:
                 limits.note_unknown(each.hitter, UNKNOWN_ACCOUNT, now_ms)
@@ -103,11 +104,11 @@ class ResetSends:
             if reveal and each.user is not None:
                 view = self._parts.accounts.view(each.user)
                 if view is None:
-                    limits.take_back(charged)
+                    charges.refund()
                     outcomes[each.place] = UNREADABLE
                     continue
             secret = new_secret()
-            entered.append(_Entered(each, charged, secret, self._reset(each, secret, now_ms), view))
+            entered.append(_Entered(each, charges, secret, self._reset(each, secret, now_ms), view))
         return entered
 
     def _reset(self, asked: Asked[Send], secret: str, now_ms: int) -> NewReset:
@@ -159,7 +160,7 @@ class ResetSends:
             except StoreUnavailable as error:
                 log.warning("no codes sent", count=len(entered), why=str(error))
                 for each in entered:
-                    self._parts.limits.take_back(each.charged)
+                    each.charges.refund()
                 return False
             return True
         log.warning("codes perhaps not sent", count=len(entered))

@@ -18,16 +18,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from otp_server.core import Limit, LimitRow
 from otp_server.domain.account import tenant_of
 from otp_server.domain.address import address_key
-from otp_server.services.limit_charges import EVERYBODY, Charge, Limit, charge_or_refuse, index_key
+from otp_server.domain.process_outcome import ProcessRefused
+from otp_server.services.limit_charges import EVERYBODY, Gate
 from otp_server.services.limit_hits import NOBODY, Hitter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from otp_server.clock import Clock
-    from otp_server.domain.process_outcome import ProcessRefused
+    from otp_server.core import Charges
     from otp_server.services.limit_charges import Windows
     from otp_server.services.limit_hits import LimitHits
 
@@ -50,8 +50,7 @@ class SessionWindows:
 class SignInCharge:
     """A sign-in that was let in, charged as a failed one."""
 
-    charges: Sequence[Charge]
-    at_ms: int
+    charges: Charges
 
 
 class SessionLimits:
@@ -59,21 +58,25 @@ class SessionLimits:
 
     def __init__(self, windows: SessionWindows, *, hits: LimitHits, clock: Clock) -> None:
         keys_max = windows.keys_max
-        self._accounts = Limit("sign-in-account", windows.account, keys_max, told=False)
-        self._addresses = Limit("sign-in-address", windows.address, keys_max)
-        self._sessions = Limit("session-address", windows.sessions, keys_max)
-        self._sessions_in_all = Limit("session-in-all", windows.sessions_in_all, 1, told=False)
+        sign_ins = [
+            Limit("sign-in-address", windows.address, keys_max),
+            Limit("sign-in-account", windows.account, keys_max, told=False),
+        ]
+        sessions = [
+            Limit("session-address", windows.sessions, keys_max),
+            Limit("session-in-all", windows.sessions_in_all, 1, told=False),
+        ]
+        self._sign_ins = Gate(LimitRow(sign_ins, first_only=True), hits)
+        self._sessions = Gate(LimitRow(sessions, first_only=True), hits)
         self._hits = hits
         self._clock = clock
 
     def begin_session(self, organisation: str, address: str) -> ProcessRefused | None:
         """Charge a session that begins without signing in, or say what refuses it."""
-        charges = [
-            Charge(self._sessions, address_key(address)),
-            Charge(self._sessions_in_all, EVERYBODY),
-        ]
         hitter = Hitter(tenant_of(organisation), NOBODY, address)
-        return charge_or_refuse(charges, hitter, self._hits, self._clock.now_ms())
+        keys = address_key(address), EVERYBODY
+        charged = self._sessions.charge(keys, hitter, self._clock.now_ms())
+        return charged if isinstance(charged, ProcessRefused) else None
 
     def begin_sign_in(
         self, organisation: str, email_index: bytes, address: str
@@ -82,25 +85,17 @@ class SessionLimits:
 
         One that is refused while many are being judged is told to come again in a second.
         """
-        now_ms = self._clock.now_ms()
         tenant = tenant_of(organisation)
-        charges = [
-            Charge(self._addresses, address_key(address)),
-            Charge(self._accounts, f"{tenant} {index_key(email_index)}"),
-        ]
-        refused = charge_or_refuse(charges, Hitter(tenant, NOBODY, address), self._hits, now_ms)
-        if refused is not None:
-            return refused
-        for charge in charges:
-            charge.limit.hold(charge.key)
-        return SignInCharge(charges, now_ms)
+        keys = address_key(address), (tenant, email_index)
+        hitter = Hitter(tenant, NOBODY, address)
+        charges = self._sign_ins.hold(keys, hitter, self._clock.now_ms())
+        return charges if isinstance(charges, ProcessRefused) else SignInCharge(charges)
 
     def end_sign_in(self, charged: SignInCharge, *, failed: bool) -> None:
         """It was judged; one that did not fail is given back."""
-        for charge in charged.charges:
-            if not failed:
-                charge.limit.table.refund(charge.key, charged.at_ms)
-            charge.limit.decide(charge.key)
+        if not failed:
+            charged.charges.refund()
+        charged.charges.decide()
 
     def note_wrong(self, organisation: str, uid: str | None, address: str) -> None:
         """Write down, for the trail, that a password was wrong; ``uid`` None: no such account."""

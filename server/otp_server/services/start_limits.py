@@ -13,7 +13,7 @@ back, and so is an attempt that was not a wrong code.
 
 An attempt is charged as a wrong one until it is judged. So as many right codes at once as
 ``wrong-address`` allows wrong ones use it up until the first of them is judged; one that is refused
-meanwhile is told to come again in a second (``Limit.hold``), and is counted nowhere. Only wrong
+meanwhile is told to come again in a second (``LimitRow.hold``), and is counted nowhere. Only wrong
 codes shut an address out for longer.
 
 ``contact``, ``tenant`` and ``everybody`` survive a restart (``restore``). The others begin anew:
@@ -28,28 +28,24 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from otp_server.core import Limit, LimitRow
 from otp_server.domain.account import SVC_TENANT
 from otp_server.domain.address import address_key
-from otp_server.services.limit_charges import (
-    EVERYBODY,
-    Charge,
-    Limit,
-    charge_all,
-    index_key,
-    refused_by,
-    told,
-    violations,
-)
+from otp_server.domain.challenge_type import Channel
+from otp_server.errors import LimiterFull
+from otp_server.services.limit_charges import EVERYBODY, TABLE_FULL, Gate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from otp_server.domain.process_outcome import ProcessRefused, Quota
-    from otp_server.services.guards import SmsGuards
-    from otp_server.services.limit_charges import Windows
-    from otp_server.services.limit_hits import Hitter, LimitHits
+    from otp_server.core import Charges, Quotas
+    from otp_server.domain.process_outcome import ProcessRefused
+    from otp_server.services.guards import GuardHit, SmsGuards
+    from otp_server.services.limit_charges import Keys, Windows
+    from otp_server.services.limit_hits import Asker, Hitter, LimitHits
     from otp_server.services.ports.processes import StartRecord
 
+_NO_HITS: Sequence[GuardHit] = ()
 FAILED_LOGINS = ((60, 60_000),)
 """How often an address may fail to get an access token."""
 UNKNOWN_PROCESS = "unknown-process"
@@ -70,7 +66,7 @@ class LimitWindows:
     keys_max: int = 1_000_000
 
 
-class SmsStart(msgspec.Struct, frozen=True):
+class SmsStart(msgspec.Struct, frozen=True, gc=False):
     """A start that may send an SMS to this E.164 number."""
 
     uuid: bytes
@@ -81,19 +77,18 @@ class SmsStart(msgspec.Struct, frozen=True):
         return f"<SmsStart {self.uuid.hex()}>"
 
 
-class Charged(msgspec.Struct, frozen=True):
-    """What a start or an attempt that was let in has charged, and may be given back."""
+class Charged(msgspec.Struct, frozen=True, gc=False):
+    """What a start that was let in has charged, and may be given back."""
 
     tenant: str
-    at_ms: int
-    charges: Sequence[Charge]
+    charges: Charges
     sms: SmsStart | None = None
 
 
-class Wish(msgspec.Struct, frozen=True):
+class Wish(msgspec.Struct, frozen=True, gc=False):
     """A start that asks to be let in. ``indexes``: of the contacts that may get the code."""
 
-    hitter: Hitter
+    asker: Asker
     type_id: int
     indexes: Sequence[bytes]
     sms: SmsStart | None
@@ -104,11 +99,24 @@ class ProcessLimits:
 
     def __init__(self, windows: LimitWindows, *, hits: LimitHits, guards: SmsGuards | None) -> None:
         keys_max = windows.keys_max
-        self._contact = Limit("contact", windows.contact, keys_max)
-        self._tenant = Limit("tenant", windows.tenant, keys_max)
-        self._everybody = Limit("everybody", windows.everybody, 1, told=False)
-        self._wrong_address = Limit("wrong-address", windows.wrong_address, keys_max)
-        self._wrong_client = Limit("wrong-client", windows.wrong_client, keys_max)
+        contact = Limit("contact", windows.contact, keys_max)
+        others = (
+            Limit("tenant", windows.tenant, keys_max),
+            Limit("everybody", windows.everybody, 1, told=False),
+        )
+        self._starts = [
+            Gate(LimitRow([*[contact] * n, *others]), hits) for n in range(len(Channel) + 1)
+        ]
+        """By the number of contacts that may get the code."""
+        self._attempts = Gate(
+            LimitRow(
+                [
+                    Limit("wrong-address", windows.wrong_address, keys_max),
+                    Limit("wrong-client", windows.wrong_client, keys_max),
+                ]
+            ),
+            hits,
+        )
         self._hits = hits
         self._guards = guards
         journaled = [*windows.contact, *windows.tenant, *windows.everybody]
@@ -129,61 +137,55 @@ class ProcessLimits:
         for start in starts:
             if start.tenant.startswith(SVC_TENANT):
                 continue
-            at_ms = min(start.at_ms, now_ms)
-            for charge in self._start_charges(start.tenant, start.type_id, [start.index]):
-                charge.limit.table.record(charge.key, at_ms)
+            keys = (start.tenant, start.type_id, start.index), start.tenant, EVERYBODY
+            self._starts[1].row.record(keys, min(start.at_ms, now_ms))
             count += 1
         return count
 
-    def foresee(self, wish: Wish, now_ms: int) -> ProcessRefused | tuple[Quota, ...]:
+    def foresee(self, wish: Wish, now_ms: int) -> ProcessRefused | Quotas:
         """What ``begin_start`` would say now, charging nothing: a handshake."""
-        charges = self._start_charges(wish.hitter.tenant, wish.type_id, wish.indexes)
-        refused, _ = self._judge(charges, wish, now_ms)
-        return refused or told(charges, now_ms)
+        gate, keys = self._start(wish)
+        refusing = () if wish.sms is None else self._ask_guards(wish, wish.sms, now_ms)[0]
+        quotas = None if refusing else gate.row.foresee(keys, now_ms)
+        return gate.refuse(keys, wish.asker.hitter, now_ms, refusing) if quotas is None else quotas
 
     def begin_start(self, wish: Wish, now_ms: int) -> ProcessRefused | Charged:
         """Charge a start, or say which limits refuse it."""
-        charges = self._start_charges(wish.hitter.tenant, wish.type_id, wish.indexes)
-        refused, recorded = self._judge(charges, wish, now_ms)
-        refused = refused or charge_all(charges, now_ms)
-        if refused is not None:
-            return refused
-        self._hits.note(wish.hitter, recorded, now_ms, recorded=True)
-        if self._guards is not None and wish.sms is not None:
-            self._guards.started(wish.sms.uuid, wish.hitter.tenant, wish.sms.phone, now_ms)
-        return Charged(wish.hitter.tenant, now_ms, charges, wish.sms)
+        gate, keys = self._start(wish)
+        sms, refusing, recorded = wish.sms, _NO_HITS, _NO_HITS
+        if sms is not None:
+            refusing, recorded = self._ask_guards(wish, sms, now_ms)
+        try:
+            charges = None if refusing else gate.row.charge(keys, now_ms)
+        except LimiterFull:
+            return TABLE_FULL
+        if charges is None:
+            return gate.refuse(keys, wish.asker.hitter, now_ms, refusing)
+        tenant = wish.asker.tenant
+        if self._guards is not None and sms is not None:
+            if recorded:
+                policies = [hit.policy for hit in recorded]
+                self._hits.note(wish.asker.hitter, policies, now_ms, recorded=True)
+            self._guards.started(sms.uuid, tenant, sms.phone, now_ms)
+        return Charged(tenant, charges, sms)
 
     def begin_attempt(
         self, hitter: Hitter, client_id: str, now_ms: int
-    ) -> ProcessRefused | Charged:
+    ) -> ProcessRefused | Charges:
         """Charge an attempt as a wrong one, or say which limits refuse it.
 
-        Follow one that was let in by ``end_attempt``, however it ends.
+        Follow one that was let in by ``Charges.decide``, however it ends, and one that was not a
+        wrong code by ``Charges.refund`` before.
         """
-        charges = [
-            Charge(self._wrong_address, f"{hitter.tenant} {address_key(hitter.address)}"),
-            Charge(self._wrong_client, client_id),
-        ]
-        refused = self._refusal(violations(charges, now_ms), charges, hitter, now_ms)
-        refused = refused or charge_all(charges, now_ms)
-        if refused is not None:
-            return refused
-        for charge in charges:
-            charge.limit.hold(charge.key)
-        return Charged(hitter.tenant, now_ms, charges)
-
-    def end_attempt(self, charged: Charged) -> None:
-        """The attempt was judged: what it charged stays, unless it was taken back before."""
-        for charge in charged.charges:
-            charge.limit.decide(charge.key)
+        keys = (hitter.tenant, address_key(hitter.address)), client_id
+        return self._attempts.hold(keys, hitter, now_ms)
 
     def take_back(self, charged: Charged) -> None:
-        """Nothing was started, or the code was not wrong."""
-        for charge in charged.charges:
-            charge.limit.table.refund(charge.key, charged.at_ms)
-        sms = charged.sms
+        """Nothing was started."""
+        charges, sms = charged.charges, charged.sms
+        charges.refund()
         if self._guards is not None and sms is not None:
-            self._guards.withdrawn(sms.uuid, charged.tenant, sms.phone, charged.at_ms)
+            self._guards.withdrawn(sms.uuid, charged.tenant, sms.phone, charges.at_ms)
 
     def unknown_process(self, hitter: Hitter, now_ms: int) -> None:
         """Note an attempt at a process that is not there: the store writes nothing about it."""
@@ -194,40 +196,23 @@ class ProcessLimits:
         if self._guards is not None:
             self._guards.verified(uuid, now_ms)
 
-    def quotas(self, charged: Charged, now_ms: int) -> tuple[Quota, ...]:
-        """What is left after a call that was let in."""
-        return told(charged.charges, now_ms)
+    def quotas(self, charged: Charged, now_ms: int) -> Quotas:
+        """What is left after a start that was let in."""
+        return charged.charges.quotas(now_ms)
 
-    def _start_charges(self, tenant: str, type_id: int, indexes: Sequence[bytes]) -> list[Charge]:
-        contacts = [
-            Charge(self._contact, f"{tenant} {type_id} {index_key(index)}") for index in indexes
-        ]
-        return [*contacts, Charge(self._tenant, tenant), Charge(self._everybody, EVERYBODY)]
+    def _start(self, wish: Wish) -> tuple[Gate, Keys]:
+        """Which limits are asked for a start, and their keys."""
+        tenant, indexes = wish.asker.tenant, wish.indexes
+        if len(indexes) == 1:  # nearly always, and a comprehension costs more than all the rest
+            return self._starts[1], ((tenant, wish.type_id, indexes[0]), tenant, EVERYBODY)
+        contacts = [(tenant, wish.type_id, index) for index in indexes]
+        return self._starts[len(indexes)], (*contacts, tenant, EVERYBODY)
 
-    def _judge(
-        self, charges: Sequence[Charge], wish: Wish, now_ms: int
-    ) -> tuple[ProcessRefused | None, list[str]]:
-        """What refuses a start; and the guards that would, if they did not only record."""
-        found = violations(charges, now_ms)
-        recorded: list[str] = []
-        if self._guards is not None and wish.sms is not None:
-            hits = self._guards.hits(wish.hitter.tenant, wish.sms.phone, now_ms)
-            if self._guards.enforce:
-                found += hits
-            else:
-                recorded = [hit.policy for hit in hits]
-        return self._refusal(found, charges, wish.hitter, now_ms), recorded
-
-    def _refusal(
-        self,
-        found: Sequence[tuple[str, int]],
-        charges: Sequence[Charge],
-        hitter: Hitter,
-        now_ms: int,
-    ) -> ProcessRefused | None:
-        """The refusal, noted for the trail; None without violations."""
-        if not found:
-            return None
-        refused = refused_by(found, charges, now_ms)
-        self._hits.note(hitter, refused.violated, now_ms)
-        return refused
+    def _ask_guards(
+        self, wish: Wish, sms: SmsStart, now_ms: int
+    ) -> tuple[Sequence[GuardHit], Sequence[GuardHit]]:
+        """The guards that refuse a start; and those that would, if they did not only record."""
+        if self._guards is None:
+            return _NO_HITS, _NO_HITS
+        hits = self._guards.hits(wish.asker.tenant, sms.phone, now_ms)
+        return (hits, _NO_HITS) if self._guards.enforce else (_NO_HITS, hits)

@@ -18,7 +18,8 @@ from otp_server.domain.outcome import Reason
 from otp_server.domain.process_outcome import ProcessRefused
 from otp_server.domain.settings_rules import TTL_MAX_S
 from otp_server.errors import ErrorKind, StoreUnavailable
-from otp_server.services.contact_entry import FIELD_OF, read_contacts
+from otp_server.services.contact_entry import FIELD_OF, read_with_kind
+from otp_server.services.first_messages import FirstMessages
 from otp_server.services.limit_hits import Hitter
 from otp_server.services.process_fields import (
     claim_problems,
@@ -46,7 +47,7 @@ O = TypeVar("O")  # noqa: E741 - an outcome
 log = get_logger(__name__)
 
 
-class Handshake(msgspec.Struct, frozen=True):
+class Handshake(msgspec.Struct, frozen=True, gc=False):
     """What an init would do. ``phone`` and ``email`` as somebody wrote them."""
 
     tenant: str
@@ -68,7 +69,7 @@ class Handshake(msgspec.Struct, frozen=True):
         return Hitter(self.tenant, f"client:{self.client_id}", self.address)
 
 
-class Start(Handshake, frozen=True):
+class Start(Handshake, frozen=True, gc=False):
     """An init; ``claim_key`` is its Idempotency-Key as it was sent."""
 
     claim_key: str | None = None
@@ -80,7 +81,8 @@ class StartRules:
 
     ``key_id`` is the key of new codes; none lives longer than ``ttl_max_s``, even of a type that
     was made when it might. ``can_send`` says whether a channel's provider can be
-    tried now (its breaker); ``message_stored`` wakes who delivers. Neither blocks.
+    tried now (its breaker); ``message_stored`` wakes who delivers; ``first_messages`` are leased to
+    them from the start where they have room. None of them blocks.
     """
 
     key_id: str
@@ -90,6 +92,7 @@ class StartRules:
     can_send: Callable[[Channel], bool]
     message_stored: Callable[[], None]
     ttl_max_s: int = TTL_MAX_S
+    first_messages: Callable[[], FirstMessages] = FirstMessages
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +103,19 @@ class Declined:
     contacts: Mapping[Channel, str] = field(repr=False)
 
 
-class Ready(msgspec.Struct, frozen=True):
+class Ready(msgspec.Struct, frozen=True, gc=False):
     """A request that is in order.
 
-    ``usable`` are the contacts that may get the code, ``route`` the position of its first route.
+    ``usable`` are the contacts that may get the code, sorted; ``route`` is the position of its
+    first route, which is over ``channel``.
     """
 
     version: int
     plan: Plan
     contacts: Mapping[Channel, str]
-    usable: frozenset[Channel]
+    usable: Sequence[Channel]
     route: int
+    channel: Channel
 
     def __repr__(self) -> str:
         """Without contacts."""
@@ -166,26 +171,28 @@ class StartReader:
         return ready, declined
 
     def _read_one(self, asked: Handshake, planned: _Planned) -> Ready | Declined | ProcessRefused:
-        contacts, problems = read_contacts(
-            asked.phone, asked.email, default_country=self._rules.default_country
+        contacts, problems, kind = read_with_kind(
+            asked.phone, asked.email, self._rules.default_country
         )
-        if planned.plan is None:
+        plan = planned.plan
+        if plan is None:
             unknown = ProcessRefused(ErrorKind.TYPE_NOT_FOUND, Reason.TYPE_UNKNOWN)
             return unknown if problems else Declined(unknown, contacts)
         if problems:
             return invalid(problems)
-        way = planned.way_to(planned.plan, frozenset(contacts))
+        channels = tuple(contacts)
+        way = planned.ways.get(channels) or planned.way_to(plan, channels)
         problems = way.problems
-        if Channel.SMS in way.usable:
-            problem = self._rules.phones.problem_of(contacts[Channel.SMS])
+        if kind is not None and way.by_sms:
+            problem = self._rules.phones.problem_of(kind)
             if problem is not None:
                 problems = {**problems, FIELD_OF[Channel.SMS]: [problem.text]}
         if problems:
             return Declined(invalid(problems), contacts)
-        if way.route is None:
+        if way.route is None or way.channel is None:
             down = ProcessRefused(ErrorKind.OTP_DELIVERY_FAILED, Reason.PROVIDERS_DOWN)
             return Declined(down, contacts)
-        return Ready(planned.version, planned.plan, contacts, way.usable, way.route)
+        return Ready(planned.version, plan, contacts, way.usable, way.route, way.channel)
 
 
 class _Planned:
@@ -197,30 +204,37 @@ class _Planned:
         self.version = version
         self.plan = plan
         self._can_send = can_send
-        self._ways: dict[frozenset[Channel], _Way] = {}
+        self.ways: dict[tuple[Channel, ...], _Way] = {}
+        """Those that were looked for, by the channels of the contacts."""
 
-    def way_to(self, plan: Plan, channels: frozenset[Channel]) -> _Way:
-        """Whether ``plan``, the one of this type, has a way to contacts of these channels."""
-        way = self._ways.get(channels)
-        if way is None:
-            usable = channels & {route.channel for route in plan.routes}
-            open_channels = frozenset(filter(self._can_send, usable))
-            route = plan.next_route(-1, open_channels)
-            way = self._ways[channels] = _Way(route_problems(plan, channels), usable, route)
+    def way_to(self, plan: Plan, channels: tuple[Channel, ...]) -> _Way:
+        """Look whether ``plan``, this type's, has a way to contacts of these channels."""
+        given = frozenset(channels)
+        usable = given & {route.channel for route in plan.routes}
+        open_channels = frozenset(filter(self._can_send, usable))
+        route = plan.next_route(-1, open_channels)
+        problems = route_problems(plan, given)
+        channel = None if route is None else plan.routes[route].channel
+        way = _Way(problems, tuple(sorted(usable)), Channel.SMS in usable, route, channel)
+        self.ways[channels] = way
         return way
 
 
-class _Way(msgspec.Struct, frozen=True):
+class _Way(msgspec.Struct, frozen=True, gc=False):
     """``route`` is the position of the first one whose provider can be tried; None without."""
 
     problems: Problems
-    usable: frozenset[Channel]
+    usable: tuple[Channel, ...]
+    by_sms: bool
     route: int | None
+    channel: Channel | None
 
 
 def _form_problems(asked: Handshake) -> Problems:
     """What is wrong with the fields, whatever the tenant's settings are."""
-    problems = contact_problems(asked.phone, asked.email)
+    problems: Problems = {}
+    if asked.phone is None and asked.email is None:
+        problems = contact_problems()
     if asked.entities:
         problems |= entity_problems(asked.entities)
     if isinstance(asked, Start) and asked.claim_key is not None:

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from otp_server.domain.challenge_type import Plan
     from otp_server.domain.process_outcome import HandshakeOutcome, StartingOutcome
     from otp_server.services.contacts import ContactVault
+    from otp_server.services.first_messages import FirstMessages
+    from otp_server.services.ports.outbox import FirstLease
     from otp_server.services.ports.processes import IdempotencyClaim, ProcessStore
     from otp_server.services.ports.processes import StartOutcome as StoredStart
     from otp_server.services.settings import PlanCache
@@ -58,6 +60,7 @@ ROUNDS = 4
 """How often an init is tried while its tenant's settings change under it."""
 _OPERATION = "init"
 _MS = 1000
+_SMS = Channel.SMS
 
 __all__ = ["Handshake", "Start", "StartRules", "StartService"]
 
@@ -123,14 +126,13 @@ class StartService:
         ready, _ = await self._reader.read_many(asked, range(len(asked)), outcomes)
         now_ms = self._clock.now_ms()
         for i, item in ready:
-            wish = self._wish(asked[i], item, None)
-            foreseen = self._limits.foresee(wish, now_ms)
+            one = asked[i]
+            foreseen = self._limits.foresee(self._wish(one, item, None), now_ms)
             if isinstance(foreseen, ProcessRefused):
                 outcomes[i] = foreseen
             else:
-                channel = item.plan.routes[item.route].channel
                 life_s = self._life_s(item.plan)
-                outcomes[i] = HandshakeAnswer(asked[i].type_name, channel, life_s, foreseen)
+                outcomes[i] = HandshakeAnswer(one.type_name, item.channel, life_s, foreseen)
         return _all(outcomes)
 
     async def start_many(self, starts: Sequence[Start]) -> list[StartingOutcome]:
@@ -156,16 +158,11 @@ class StartService:
         return min(plan.ttl, self._rules.ttl_max_s)
 
     def _wish(self, asked: Handshake, item: Ready, uuid: bytes | None) -> Wish:
-        phone = item.contacts[Channel.SMS] if Channel.SMS in item.usable else None
-        return Wish(
-            hitter=asked.hitter,
-            type_id=item.plan.type_id,
-            indexes=[
-                self._vault.index(asked.tenant, channel, item.contacts[channel])
-                for channel in sorted(item.usable)
-            ],
-            sms=None if phone is None else SmsStart(uuid or b"", phone),
-        )
+        contacts, tenant, index, indexes = item.contacts, asked.tenant, self._vault.index, []
+        for channel in item.usable:  # one nearly always
+            indexes.append(index(tenant, channel, contacts[channel]))  # noqa: PERF401 - dearer
+        sms = SmsStart(uuid or b"", contacts[_SMS]) if _SMS in item.usable else None
+        return Wish(asked, item.plan.type_id, indexes, sms)
 
     async def _start(
         self,
@@ -175,9 +172,16 @@ class StartService:
         outcomes: list[StartingOutcome | None],
     ) -> list[int]:
         """Steps 3 to 6; gives those whose plan was old."""
-        entered = self._enter(starts, ready, declined, outcomes)
-        results = await self._ask_store([each.made for each in entered])
-        if entered:
+        with self._rules.first_messages() as first:
+            entered = self._enter(starts, ready, declined, outcomes, first)
+            results = await self._ask_store([each.made for each in entered])
+            leased = [
+                result.message
+                for result in results
+                if isinstance(result, Started) and result.message is not None
+            ]
+            first.bring(leased)
+        if len(leased) < len(entered):
             self._rules.message_stored()
         unavailable = ProcessRefused(ErrorKind.UNAVAILABLE, Reason.STORE)
         again: list[int] = []
@@ -249,6 +253,7 @@ class StartService:
         ready: Sequence[tuple[int, Ready]],
         declined: list[tuple[int, Declined]],
         outcomes: list[StartingOutcome | None],
+        first: FirstMessages,
     ) -> list[_Entered]:
         """Step 3, for all at one instant; those refused are declined too."""
         now_ms = self._clock.now_ms()
@@ -261,18 +266,30 @@ class StartService:
                 outcomes[i] = charged
                 declined.append((i, Declined(charged, item.contacts)))
             else:
-                made = self._process(starts[i], item, uuid, wish, now_ms)
+                lease = first.lease(item.plan.routes[item.route].channel)
+                made = self._process(starts[i], item, uuid, wish, lease, now_ms)
                 entered.append(_Entered(i, charged, made))
         return entered
 
     def _process(
-        self, start: Start, item: Ready, uuid: bytes, wish: Wish, now_ms: int
+        self,
+        start: Start,
+        item: Ready,
+        uuid: bytes,
+        wish: Wish,
+        lease: FirstLease | None,
+        now_ms: int,
     ) -> NewProcess:
         plan = item.plan
+        known = dict(zip(item.usable, wish.indexes, strict=True))
         sealed = {
-            channel: self._vault.seal(start.tenant, channel, contact)
+            channel: self._vault.seal(start.tenant, channel, contact, known.get(channel))
             for channel, contact in item.contacts.items()
         }
+        claim = None
+        if start.claim_key is not None:
+            indexes = {channel: contact.index for channel, contact in sealed.items()}
+            claim = self._claim(start, indexes, now_ms)
         return NewProcess(
             uuid=uuid,
             tenant=start.tenant,
@@ -287,7 +304,8 @@ class StartService:
             created_at_ms=now_ms,
             expires_at_ms=now_ms + self._life_s(plan) * _MS,
             actor=Actor(f"client:{start.client_id}", start.address),
-            claim=self._claim(start, {c: contact.index for c, contact in sealed.items()}, now_ms),
+            claim=claim,
+            lease=lease,
         )
 
     def _claim(
@@ -314,7 +332,7 @@ class StartService:
             uuid=format_uuid(result.uuid),
             channel=result.plan.routes[result.route].channel,
             replayed=result.replayed,
-            quotas=() if charged is None else self._limits.quotas(charged, now_ms),
+            quotas=None if charged is None else self._limits.quotas(charged, now_ms),
         )
 
 

@@ -4,6 +4,7 @@
     sqlite/         the embedded store: one writer thread, group commit, a reader thread
     setting_rules   what they all say of settings
     process_rules   what they all say of processes, attempts and messages
+    tried           a process as attempts see it
     account_rules   what they all say of accounts, sessions and resets
     bounds          what all of them keep
 

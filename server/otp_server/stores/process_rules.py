@@ -16,7 +16,8 @@ from otp_server.domain.budget import (
     wait_after_ms,
 )
 from otp_server.domain.challenge_type import Channel
-from otp_server.domain.process import FailureReason, ProcessStatus, RouteStatus
+from otp_server.domain.process import CLOCK_SKEW_MS, FailureReason, ProcessStatus, RouteStatus
+from otp_server.domain.process_id import format_uuid
 from otp_server.services.ports.delivery import SendProblem
 from otp_server.services.ports.outbox import DeliveryReport, LeasedMessage, MessageState
 from otp_server.services.ports.processes import (
@@ -30,14 +31,18 @@ from otp_server.services.ports.processes import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from otp_server.domain.challenge_type import Plan
     from otp_server.domain.process import Process, SealedContact
+    from otp_server.services.ports.outbox import FirstLease
     from otp_server.services.ports.processes import (
         CountOutcome,
         NewAttempt,
         NewProcess,
         Verdict,
     )
+    from otp_server.stores.tried import Tried
 
 # Processes.
 
@@ -50,12 +55,15 @@ _ENDED = {
 }
 
 
-def is_open_at(process: Process, at_ms: int) -> bool:
+_OPEN = (ProcessStatus.NEW, ProcessStatus.SENT)
+
+
+def is_open_at(process: Process | Tried, at_ms: int) -> bool:
     """Whether a code of it may be accepted at ``at_ms``."""
-    return process.status_at(at_ms).is_open
+    return process.status in _OPEN and at_ms < process.expires_at_ms
 
 
-def is_acceptable(process: Process, verdict: Verdict) -> bool:
+def is_acceptable(process: Process | Tried, verdict: Verdict) -> bool:
     """Whether a right verdict may be accepted: it is of this generation, and the process open."""
     counted = verdict.counted
     return (
@@ -65,20 +73,20 @@ def is_acceptable(process: Process, verdict: Verdict) -> bool:
     )
 
 
-def refusal_of(process: Process, at_ms: int, *, counted: bool) -> AttemptRefusal | None:
+def refusal_of(process: Process | Tried, at_ms: int, *, counted: bool) -> AttemptRefusal | None:
     """Why an attempt at ``at_ms`` must not be compared; None: as far as the process goes, it may.
 
     An attempt that is ``counted`` already may be the last one allowed.
     """
-    status = process.status_at(at_ms)
-    if status is ProcessStatus.ACCEPTED:
-        return AttemptRefusal.ACCEPTED
-    if status is ProcessStatus.EXPIRED or (status.is_open and process.is_of_the_future(at_ms)):
-        return AttemptRefusal.EXPIRED
+    if process.status in _OPEN:
+        if not process.created_at_ms - CLOCK_SKEW_MS <= at_ms < process.expires_at_ms:
+            return AttemptRefusal.EXPIRED
+        used_up = are_attempts_used_up(process) and not counted
+        return AttemptRefusal.EXHAUSTED if used_up else None
     if process.failure is not None:
-        return _ENDED[process.failure]
-    used_up = are_attempts_used_up(process) and not counted
-    return AttemptRefusal.EXHAUSTED if used_up else None
+        return _ENDED[FailureReason(process.failure)]
+    accepted = process.status == ProcessStatus.ACCEPTED
+    return AttemptRefusal.ACCEPTED if accepted else AttemptRefusal.EXPIRED
 
 
 def budget_refusal(
@@ -101,12 +109,12 @@ def failure_given_back(failures: int, last_at_ms: int, at_ms: int) -> tuple[int,
     return left, min(last_at_ms, at_ms - wait_after_ms(left))
 
 
-def are_attempts_used_up(process: Process) -> bool:
+def are_attempts_used_up(process: Process | Tried) -> bool:
     """Whether the process has had all the attempts its plan allows."""
     return process.attempts >= process.plan.max_attempts
 
 
-def is_route_used_up(process: Process) -> bool:
+def is_route_used_up(process: Process | Tried) -> bool:
     """Whether the current route has had all the attempts it allows."""
     return process.route_attempts >= process.plan.routes[process.route].attempts
 
@@ -136,23 +144,22 @@ def first_contact(item: NewProcess) -> SealedContact:
     return contact
 
 
-def next_route(process: Process, at_ms: int, usable: frozenset[Channel]) -> int | None:
+def next_route(process: Process | Tried, at_ms: int, usable: frozenset[Channel]) -> int | None:
     """The route after the current one over such a channel; None: none, or no time to use it."""
     if process.expires_at_ms - at_ms <= OUTBOX_MARGIN_MS:
         return None
     return process.plan.next_route(process.route, channels_of(process) & usable)
 
 
-def is_to_move_on(process: Process, at_ms: int, usable: frozenset[Channel]) -> bool:
+def is_to_move_on(process: Process | Tried, at_ms: int, usable: frozenset[Channel]) -> bool:
     """Whether the current route gives no more attempts, and there is a next one (18)."""
     return is_route_used_up(process) and next_route(process, at_ms, usable) is not None
 
 
-def is_to_go_on(process: Process, at_ms: int, usable: frozenset[Channel]) -> bool:
+def is_to_go_on(process: Process | Tried, at_ms: int, usable: frozenset[Channel]) -> bool:
     """Whether it fails or takes its next route, unless one of its attempts is compared yet."""
-    if not is_open_at(process, at_ms):
-        return False
-    return are_attempts_used_up(process) or is_to_move_on(process, at_ms, usable)
+    used_up = are_attempts_used_up(process) or is_to_move_on(process, at_ms, usable)
+    return used_up and is_open_at(process, at_ms)
 
 
 def moved(process: Process, route: int, at_ms: int) -> Process:
@@ -172,7 +179,7 @@ def leaves(plan: Plan, route: int, channels: frozenset[Channel]) -> bool:
     return plan.next_route(route, channels - {plan.routes[route].channel}) is not None
 
 
-def channels_of(process: Process | NewProcess) -> frozenset[Channel]:
+def channels_of(process: Process | NewProcess | Tried) -> frozenset[Channel]:
     """The channels the process has a contact for."""
     contacts = ((Channel.SMS, process.phone), (Channel.EMAIL, process.email))
     return frozenset(channel for channel, contact in contacts if contact is not None)
@@ -216,17 +223,13 @@ def settled_before(verdict: Verdict, *, accepted: bool) -> Settled:
     return Settled.LATE if verdict.right else Settled.WRONG
 
 
-def counted(process: Process, generation: int, attempt: int, *, resumed: bool = False) -> Counted:
+def counted(
+    process: Process | Tried, generation: int, attempt: int, *, resumed: bool = False
+) -> Counted:
     """An attempt of the process."""
+    plan, key_id = process.plan, process.key_id
     return Counted(
-        process_id=process.id,
-        uuid=process.uuid,
-        tenant=process.tenant,
-        plan=process.plan,
-        key_id=process.key_id,
-        generation=generation,
-        attempt=attempt,
-        resumed=resumed,
+        process.id, process.uuid, process.tenant, plan, key_id, generation, attempt, resumed
     )
 
 
@@ -249,6 +252,43 @@ def leased(process: Process, message_id: int, lease: bytes, tries: int) -> Lease
         created_at_ms=process.created_at_ms,
         expires_at_ms=process.expires_at_ms,
         channels=channels_of(process),
+    )
+
+
+def first_leases(batch: Sequence[NewProcess]) -> list[FirstLease | None]:
+    """The lease that the first message of each is stored with; None: it waits in the queue.
+
+    None is for a message that a later item of the batch makes void, or that nobody may send.
+    """
+    leases: list[FirstLease | None] = []
+    later: set[tuple[str, int, bytes]] = set()
+    for item in reversed(batch):
+        type_id = item.plan.type_id
+        contacts = [(item.tenant, type_id, index) for index in item.counted_indexes]
+        in_time = item.expires_at_ms - item.created_at_ms > OUTBOX_MARGIN_MS
+        leases.append(item.lease if in_time and later.isdisjoint(contacts) else None)
+        if item.supersedes:
+            later.update(contacts)
+    leases.reverse()
+    return leases
+
+
+def leased_first(item: NewProcess, message_id: int, lease: FirstLease) -> LeasedMessage:
+    """The first message of a process that was stored with a lease."""
+    return LeasedMessage(
+        message_id=message_id,
+        lease=lease.lease,
+        tries=1,
+        uuid=item.uuid,
+        tenant=item.tenant,
+        plan=item.plan,
+        route=item.route,
+        generation=1,
+        key_id=item.key_id,
+        contact=first_contact(item),
+        created_at_ms=item.created_at_ms,
+        expires_at_ms=item.expires_at_ms,
+        channels=channels_of(item),
     )
 
 
@@ -284,11 +324,8 @@ def require_reportable(report: DeliveryReport) -> None:
 
 # The audit trail.
 
-
-def spelled(uuid: bytes) -> str:
-    """A process's uuid as the audit trail names it."""
-    text = uuid.hex()
-    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+spelled = format_uuid
+"""A process's uuid as the audit trail names it."""
 
 
 def line(
@@ -296,15 +333,8 @@ def line(
 ) -> AuditEntry:
     """The audit line of something that happened to the process of a tenant and uuid."""
     tenant, uuid = process
-    return AuditEntry(
-        at_ms=at_ms,
-        tenant=tenant,
-        actor=actor.name,
-        address=actor.address or "",
-        action=action,
-        subject=spelled(uuid),
-        outcome=outcome,
-    )
+    address = actor.address or ""
+    return AuditEntry(at_ms, tenant, actor.name, address, action, format_uuid(uuid), outcome)
 
 
 def start_word(claimed: Started | ClaimRefusal) -> str:
@@ -331,9 +361,14 @@ def attempt_word(outcome: CountOutcome) -> str:
 
 def delivery_line(process: tuple[str, bytes], report: DeliveryReport) -> AuditEntry:
     """The audit line of a message's report, with its reason."""
-    outcome = report.state.value + (f":{report.problem}" if report.problem else "")
-    actor = Actor(f"provider:{report.provider}") if report.provider else SERVER
+    outcome, actor = delivery_words(report)
     return line(process, "otp.deliver", outcome, actor, report.at_ms)
+
+
+def delivery_words(report: DeliveryReport) -> tuple[str, Actor]:
+    """What the trail says became of a message, and who did it."""
+    outcome = report.state.value + (f":{report.problem}" if report.problem else "")
+    return outcome, Actor(f"provider:{report.provider}") if report.provider else SERVER
 
 
 def forgiven(tenant: str, index: bytes, actor: Actor, at_ms: int) -> AuditEntry:

@@ -102,7 +102,7 @@ class Harness:
 
     async def start(self, back_end: BackEnd, body: dict[str, str], contact: str) -> None:
         """Start a process, with a key to repeat it by when no answer comes."""
-        asked = Start(contact, secrets.token_hex(8), self._event())
+        asked = Start(contact, f"{self.source.getrandbits(64):016x}", self._event())
         self.history.starts.append(asked)
         await self._send_start(back_end, body, asked)
 

@@ -2,7 +2,7 @@
 
 The faces answer 422 for what no schema can say: a number that no country has, a setting that is
 not there, fields that do not fit each other. So ``positive_data_acceptance`` lets 422 pass
-(``test_openapi_fuzz.py``), and here each reason given with a 422 must be one of those. The svc face
+(``fuzzing.py``), and here each reason given with a 422 must be one of those. The svc face
 says 400 where a socket is none of the caller's.
 """
 

@@ -31,8 +31,10 @@ from otp_server.domain.settings_rules import (
     check_template,
     check_type,
 )
+from otp_server.errors import ErrorKind
 from otp_server.services.address_calls import AddressCalls
 from otp_server.stores.memory import MemoryStore
+from otp_server.transport.http import HEAD_BYTES_MAX
 from tests.support.account_world import AccountWorld
 from tests.support.rest_world import RestWorld
 from tests.support.world import PLENTY, World
@@ -133,6 +135,17 @@ async def test_every_listed_error_has_an_example_in_its_style() -> None:
                 kind.http_status,
                 operation.error_style.media_type,
             )
+
+
+def test_every_operation_tells_what_too_large_a_request_is_answered() -> None:
+    """Of the head alone, by the listener; of the body, in the operation's style."""
+    for operation in OPERATIONS:
+        entry = DOCUMENT["paths"][operation.paths[0]][operation.method.lower()]
+        head = entry["responses"]["431"]
+        assert f"more than {HEAD_BYTES_MAX // 1024} KiB" in head["description"]
+        assert head["headers"]["Connection"]["schema"]["const"] == "close"
+        assert "content" not in head
+        assert ErrorKind.TOO_LARGE in errors_of(operation)
 
 
 def test_examples_fit_their_shapes() -> None:

@@ -7,10 +7,14 @@ from dataclasses import replace
 import pytest
 
 from otp_server.api.batches import one_by_one
+from otp_server.api.limit_headers import limit_headers
 from otp_server.api.operation import ApiError, Operation, Request, Response
 from otp_server.api.problem import PROBLEMS
+from otp_server.core import Quota, Quotas
 from otp_server.errors import ErrorKind
 
+OWN = (("RateLimit-Policy", "p"), ("RateLimit", "a"), ("X", "b"))
+CALLS = Quotas([Quota("calls-60", 5, 60_000, 4, 60_000)])
 REQUEST = Request("GET", {}, [], {}, b"", "192.0.2.1")
 
 
@@ -26,20 +30,32 @@ def operation() -> Operation[str, str]:
         paths=("/echo",),
         decode=lambda request: request.address,
         call=one_by_one(echo),
-        render=lambda text: Response(text.encode(), headers=(("RateLimit", "a"), ("X", "b"))),
+        render=lambda text: Response(text.encode(), headers=OWN),
         error_style=PROBLEMS,
     )
 
 
 async def test_what_admission_tells_joins_the_answers_own() -> None:
-    told = [("RateLimit", "c"), ("RateLimit-Policy", "d")]
-    response = await replace(operation(), admit=lambda _: told).answer_to(REQUEST)
-    assert response.headers == (("RateLimit", "a, c"), ("X", "b"), ("RateLimit-Policy", "d"))
-    assert (await operation().answer_to(REQUEST)).headers == (("RateLimit", "a"), ("X", "b"))
+    response = await replace(operation(), admit=lambda _: CALLS).answer_to(REQUEST)
+    assert response.headers == (
+        ("RateLimit-Policy", f"p, {CALLS.policies}"),
+        ("RateLimit", f"a, {CALLS.left}"),
+        ("X", "b"),
+    )
+    for nothing in (lambda _: None, lambda _: Quotas([])):
+        response = await replace(operation(), admit=nothing).answer_to(REQUEST)
+        assert response.headers == OWN
+    assert (await operation().answer_to(REQUEST)).headers == OWN
+
+
+async def test_what_admission_tells_comes_first_where_the_answer_tells_nothing() -> None:
+    bare = replace(operation(), render=lambda text: Response(text.encode(), headers=OWN[2:]))
+    response = await replace(bare, admit=lambda _: CALLS).answer_to(REQUEST)
+    assert response.headers == (*limit_headers(CALLS), ("X", "b"))
 
 
 async def test_who_is_not_admitted_is_not_read() -> None:
-    def refuse(_: Request) -> list[tuple[str, str]]:
+    def refuse(_: Request) -> None:
         raise ApiError(ErrorKind.RATE_LIMITED)
 
     def decode(_: Request) -> str:

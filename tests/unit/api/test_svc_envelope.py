@@ -10,8 +10,9 @@ import pytest
 from otp_server.api.operation import ApiError, Response
 from otp_server.api.svc.envelope import Envelopes, ServiceError
 from otp_server.api.svc.shapes import NothingData
+from otp_server.core import Quota, Quotas
 from otp_server.domain.outcome import Reason, Refused
-from otp_server.domain.process_outcome import ProcessRefused, Quota
+from otp_server.domain.process_outcome import ProcessRefused
 from otp_server.errors import ErrorKind
 
 ENVELOPES = Envelopes(lambda: 1_700_000_000_123)
@@ -87,7 +88,7 @@ def test_a_refusal_by_limits() -> None:
         Reason.PROCESS_LIMIT,
         41_500,
         violated=("code-account-60",),
-        quotas=(quota,),
+        quotas=Quotas([quota]),
     )
     response = SEND.render(ServiceError.refusing(refused, online=False))
     assert said(response)["error"] == "RATE_LIMITED"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email
-from dataclasses import replace
 from email.policy import default
 
 import pytest
@@ -17,6 +16,7 @@ from otp_server.delivery.mail import (
 )
 from otp_server.domain.challenge_type import Channel
 from otp_server.services.ports.delivery import Message
+from tests.support.changed_values import replace
 
 NOW_MS = 1_800_000_000_000
 MESSAGE = Message(

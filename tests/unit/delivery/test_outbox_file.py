@@ -9,7 +9,6 @@ import resource
 import stat
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -19,6 +18,7 @@ import trio
 from otp_server.delivery.outbox_file import OutboxFileSender
 from otp_server.domain.challenge_type import Channel
 from otp_server.services.ports.delivery import BatchSender, Message, NotSent, SendProblem, Sent
+from tests.support.changed_values import replace
 
 MESSAGE = Message(
     id="1-1",

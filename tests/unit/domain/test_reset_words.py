@@ -72,10 +72,11 @@ def test_a_malformed_header_means_english(header: str) -> None:
 
 
 def test_a_long_header_costs_little() -> None:
-    begun = time.perf_counter()
+    """A tiny part of what backtracking would take."""
+    begun = time.thread_time()
     choose_language("a-" * 500_000)
     choose_language("a" * 500 + ";" + " " * 400)
-    assert time.perf_counter() - begun < 0.1
+    assert time.thread_time() - begun < 1
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -6,15 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from otp_server.core import Quotas
 from otp_server.domain.process_outcome import ProcessRefused
 from otp_server.errors import ErrorKind
 from otp_server.services.call_limits import CallLimits, Login
-from otp_server.services.limit_hits import Hitter, LimitHits
+from otp_server.services.limit_hits import LimitHits
 from otp_server.telemetry import Metrics
 from tests.support.process_world import UNLIMITED
 from tests.support.world import START_MS
-
-CALLER = Hitter("acme", "client:a", "192.0.2.1")
 
 
 class SetClock:
@@ -39,22 +38,23 @@ def test_calls_are_told_and_then_refused() -> None:
     stage = Stage(calls=((2, 60_000), (3, 3_600_000)))
     left = []
     for _ in range(2):
-        told = stage.limits.begin_call(CALLER, "a")
-        assert isinstance(told, tuple)
+        told = stage.limits.begin_call("acme", "a", "192.0.2.1")
+        assert isinstance(told, Quotas)
         left.append([(quota.policy, quota.remaining) for quota in told])
     assert left == [
         [("calls-60", 1), ("calls-3600", 2)],
         [("calls-60", 0), ("calls-3600", 1)],
     ]
-    refused = [stage.limits.begin_call(CALLER, "a") for _ in range(5)]
+    refused = [stage.limits.begin_call("acme", "a", "192.0.2.1") for _ in range(5)]
     for each in refused:
         assert isinstance(each, ProcessRefused)
         assert (each.kind, each.violated) == (ErrorKind.RATE_LIMITED, ("calls-60",))
         assert each.retry_after_ms == 60_000
-    assert isinstance(stage.limits.begin_call(CALLER, "b"), tuple)
+    assert isinstance(stage.limits.begin_call("acme", "b", "192.0.2.1"), Quotas)
     assert stage.trail() == [("acme", "client:a", "calls-60", "refused:5")]
     stage.clock.ms += 60_000
-    assert isinstance(stage.limits.begin_call(CALLER, "a"), tuple)  # refused ones are not calls
+    again = stage.limits.begin_call("acme", "a", "192.0.2.1")
+    assert isinstance(again, Quotas)  # refused ones are not calls
 
 
 def test_failed_logins_are_counted_and_right_ones_given_back() -> None:
@@ -91,6 +91,6 @@ def test_logins_at_once_cannot_pass_and_right_ones_come_again_soon(failed: bool)
 
 def test_a_full_table_refuses_who_is_not_in_it() -> None:
     stage = Stage(keys_max=2)
-    outcomes = [stage.limits.begin_call(CALLER, name) for name in "abca"]
+    outcomes = [stage.limits.begin_call("acme", name, "192.0.2.1") for name in "abca"]
     kinds = [each.kind if isinstance(each, ProcessRefused) else None for each in outcomes]
     assert kinds == [None, None, ErrorKind.OVERLOADED, None]

@@ -47,6 +47,46 @@ def test_sealing_twice_looks_unlike_and_is_found_alike() -> None:
     assert PHONE.encode() not in one.sealed
 
 
+@pytest.mark.parametrize(
+    ("tenant", "channel", "contact", "sealed", "index"),
+    [
+        (
+            "acme",
+            Channel.SMS,
+            PHONE,
+            "026b316465666768696a6b6c6d6e6f4bb65997e197c278431e277b5c3e30b22479c95a34d8b5813cf2aef6",
+            "4b2a222b4c168b7009ffe0b84142c8fdeea6df5cacb69feeada03ed0bdfe3fc7",
+        ),
+        (
+            "default",
+            Channel.EMAIL,
+            "jürgen@exämple.org",
+            (
+                "026b316465666768696a6b6c6d6e6f0a44d7d5b4c7990d1657d6ec9308e6c51f4e309f65cc72c5f3"
+                "8f69da1a5490cb4cc16741"
+            ),
+            "f1dc121e7c1239d3948a89f8becefd33315c3200690ac62614ee0902bd38f09b",
+        ),
+    ],
+)
+def test_what_stores_hold_already_opens_and_is_found(
+    tenant: str, channel: Channel, contact: str, sealed: str, index: str
+) -> None:
+    """Known answers: an installation's contacts outlive every version of the vault."""
+    for vault in (ContactVault([OLD]), ContactVault([NEW, OLD])):
+        assert vault.unseal(tenant, channel, bytes.fromhex(sealed)) == contact
+        assert vault.index(tenant, channel, contact).hex() == index
+    assert ContactVault([OLD]).index_fingerprint == "c95cbe7f860aad70"
+
+
+def test_an_index_that_the_caller_has_is_taken() -> None:
+    vault = ContactVault([OLD])
+    index = vault.index("t", Channel.SMS, PHONE)
+    contact = vault.seal("t", Channel.SMS, PHONE, index)
+    assert contact.index is index
+    assert vault.unseal("t", Channel.SMS, contact.sealed) == PHONE
+
+
 def test_indexes_tell_tenants_channels_and_contacts_apart() -> None:
     vault = ContactVault([OLD])
     rows = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 import trio
@@ -13,6 +12,7 @@ from trio.testing import MockClock
 from otp_server.domain.challenge_type import Channel
 from otp_server.services.ports.delivery import NotSent, SendProblem, Sent, Uncertain
 from otp_server.services.ports.outbox import DeliveryReport, LeasedMessage, MessageState
+from tests.support.changed_values import replace
 from tests.support.queued_messages import EMAIL, SMS, DeliveryStage, plan_of
 from tests.support.served import captured_logs
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +11,7 @@ from otp_server.domain.process_id import format_uuid
 from otp_server.services.compose import MessageComposer
 from otp_server.services.ports.delivery import BatchSender, NotSent, SendProblem, Sent, Uncertain
 from otp_server.services.ports.outbox import MessageState
+from tests.support.changed_values import replace
 from tests.support.queued_messages import DeliveryStage, ToldBatchSender, ToldSender
 
 if TYPE_CHECKING:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from otp_server.domain.audit import AuditEntry
@@ -14,6 +12,7 @@ from otp_server.services.contacts import ContactVault
 from otp_server.services.lockouts import LockoutService
 from otp_server.stores.memory import MemoryStore
 from tests.contracts.rest_samples import TENANT, new_process, plan, start, wrong
+from tests.support.changed_values import replace
 
 PHONE, MAIL = "+4915112345678", "jane@example.com"
 VAULT = ContactVault([("new", bytes(range(32))), ("old", bytes(range(1, 33)))])

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from otp_server.core import Charges
 from otp_server.domain.process_outcome import ProcessRefused
 from otp_server.errors import ErrorKind, LimiterFull, StoreUnavailable
 from otp_server.services.limit_hits import Hitter, LimitHits
 from otp_server.services.ports.processes import StartRecord
 from otp_server.services.reset_limits import ResetLimits
-from otp_server.services.start_limits import Charged
 from otp_server.telemetry import Metrics
 from tests.support.process_world import ProcessWorld, init, wrong
 from tests.support.reset_world import (
@@ -43,8 +43,8 @@ def limits(**windows: object) -> ResetLimits:
     return ResetLimits(replace(UNLIMITED, **windows), hits=LimitHits(Metrics()))
 
 
-def let_in(outcomes: list[ProcessRefused | Charged]) -> int:
-    return sum(isinstance(outcome, Charged) for outcome in outcomes)
+def let_in(outcomes: list[ProcessRefused | Charges]) -> int:
+    return sum(isinstance(outcome, Charges) for outcome in outcomes)
 
 
 def test_no_limit_on_sends_switches_another_off() -> None:
@@ -74,28 +74,31 @@ def test_a_refused_address_reads_nothing_of_an_account() -> None:
     assert told[0] == told[1]
     refused = told[0]
     assert isinstance(refused, ProcessRefused)
-    assert [quota.policy for quota in refused.quotas] == ["code-address-30"]
+    assert [quota.policy for quota in refused.quotas or ()] == ["code-address-30"]
     assert (refused.violated, refused.retry_after_ms) == (("code-address-30",), 30_000)
     elsewhere = table.begin_send(CALLER._replace(address="192.0.2.99"), used, NOW)
     assert isinstance(elsewhere, ProcessRefused)
     assert elsewhere.violated == ("code-account-60",)
-    assert [quota.policy for quota in elsewhere.quotas] == ["code-address-30", "code-account-60"]
+    assert [quota.policy for quota in elsewhere.quotas or ()] == [
+        "code-address-30",
+        "code-account-60",
+    ]
 
 
 def test_codes_of_everybody_are_limited() -> None:
     table = limits(sends_in_all=((3, 60_000),), account=ONCE)
     callers = [CALLER._replace(address=f"192.0.2.{n}") for n in range(6)]
     outcomes = [table.begin_send(each, bytes([n]) * 32, NOW) for n, each in enumerate(callers)]
-    assert [isinstance(each, Charged) for each in outcomes] == [True] * 3 + [False] * 3
+    assert [isinstance(each, Charges) for each in outcomes] == [True] * 3 + [False] * 3
     for email in (0, 9):  # one that was used, and one that was not
         refused = table.begin_send(CALLER, bytes([email]) * 32, NOW)
         assert isinstance(refused, ProcessRefused)
         assert (refused.violated, refused.retry_after_ms) == (("code-in-all-60",), 60_000)
-        assert "code-account-60" not in [quota.policy for quota in refused.quotas]
+        assert "code-account-60" not in [quota.policy for quota in refused.quotas or ()]
     assert let_in([table.begin_attempt(CALLER, NOW)]) == 1
     first = outcomes[0]
-    assert isinstance(first, Charged)
-    table.take_back(first)
+    assert isinstance(first, Charges)
+    first.refund()
     assert let_in([table.begin_send(CALLER, bytes([9]) * 32, NOW)]) == 1
 
 
@@ -116,7 +119,7 @@ def test_the_contract_of_an_account_holds_at_every_instant() -> None:
     stamps: list[int] = []
     for second in range(0, 90_000, 7):
         now = NOW + second * 1000
-        if isinstance(table.begin_send(CALLER, bytes(32), now), Charged):
+        if isinstance(table.begin_send(CALLER, bytes(32), now), Charges):
             stamps.append(now)
         for count, period in CONTRACT:
             assert sum(now - period < at for at in stamps) <= count
@@ -127,23 +130,23 @@ def test_what_was_wrong_stays_and_what_was_not_is_given_back() -> None:
     table = limits(wrong_address=((2, 60_000),))
     for _ in range(5):
         charged = table.begin_attempt(CALLER, NOW)
-        assert isinstance(charged, Charged)
-        table.take_back(charged)
-        table.end_attempt(charged)
+        assert isinstance(charged, Charges)
+        charged.refund()
+        charged.decide()
     for _ in range(2):
         charged = table.begin_attempt(CALLER, NOW)
-        assert isinstance(charged, Charged)
+        assert isinstance(charged, Charges)
         undecided = table.begin_attempt(CALLER, NOW)
         if isinstance(undecided, ProcessRefused):
             assert undecided.retry_after_ms == 1000, "one may yet be given back"
         else:
-            table.take_back(undecided)
-            table.end_attempt(undecided)
-        table.end_attempt(charged)
+            undecided.refund()
+            undecided.decide()
+        charged.decide()
     refused = table.begin_attempt(CALLER, NOW)
     assert isinstance(refused, ProcessRefused)
     assert (refused.violated, refused.retry_after_ms) == (("code-wrong-60",), 60_000)
-    assert refused.quotas[0].policy == "code-wrong-60"
+    assert [quota.policy for quota in refused.quotas or ()] == ["code-wrong-60"]
 
 
 def test_a_full_table_refuses_and_charges_nothing() -> None:

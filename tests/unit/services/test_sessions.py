@@ -146,7 +146,7 @@ async def test_what_is_left_in_all_is_not_told_beside_an_addresss_own_refusal() 
     await world.begin()
     refused = await world.sessions.begin(HOST, "main", ADDRESS)
     assert isinstance(refused, ProcessRefused)
-    assert [quota.policy for quota in refused.quotas] == ["session-address-60"]
+    assert [quota.policy for quota in refused.quotas or ()] == ["session-address-60"]
 
 
 # --- signing in -----------------------------------------------------------------------------------
@@ -274,7 +274,7 @@ async def test_known_and_unknown_emails_are_exactly_the_same_work() -> None:
         left: list[list[tuple[str, int]]] = []
         for _ in range(5):
             outcome = await world.sign_in(email, "wrong password")
-            quotas = outcome.quotas if isinstance(outcome, ProcessRefused) else ()
+            quotas = list(outcome.quotas or ()) if isinstance(outcome, ProcessRefused) else []
             left.append([(quota.policy, quota.remaining) for quota in quotas[1:]])
         seen[email] = [*store.calls], [bool(each) for each in world.hasher.compared], left
     known_calls, known_compared, known_left = seen[EMAIL]
@@ -359,11 +359,11 @@ async def test_a_refused_address_reads_nothing_of_an_account(mock_clock: MockClo
         told.append((refused.violated, refused.retry_after_ms, refused.quotas))
     assert told[0] == told[1]
     assert told[0][0] == ("sign-in-address-60",)
-    assert [quota.policy for quota in told[0][2]] == ["sign-in-address-60"]
+    assert [quota.policy for quota in told[0][2] or ()] == ["sign-in-address-60"]
     elsewhere = await world.sign_in(EMAIL, "wrong", address="192.0.2.9")
     assert isinstance(elsewhere, ProcessRefused)
     assert elsewhere.violated == ("sign-in-account-90",)
-    policies = [quota.policy for quota in elsewhere.quotas]
+    policies = [quota.policy for quota in elsewhere.quotas or ()]
     assert policies == ["sign-in-address-60", "sign-in-account-90"], "not the hour's, with room"
 
 
@@ -392,18 +392,13 @@ async def test_a_full_table_lets_nobody_in() -> None:
 
 
 async def test_who_finds_no_room_to_be_judged_is_not_charged() -> None:
-    world = AccountWorld()
+    world = AccountWorld(windows=replace(FREE, account=((100, 60_000),)))
     await world.add()
-    outcomes = await at_once([world.sign_in] * 100)
-    assert kinds(outcomes) == {"SignedIn": 66, "overloaded": 34}
-    refused = next(each for each in outcomes if isinstance(each, Refused))
-    assert (refused.reason, refused.retry_after_ms) == (Reason.BUSY, 1000)
-    assert world.limits._accounts.table.room(*_account_key(world)) == [(1_000_000, 0)]
-
-
-def _account_key(world: AccountWorld) -> tuple[str, int]:
-    index = world.accounts.key_by_email("main", EMAIL).email_index or b""
-    return f"svc/main {index[:16].hex()}", world.clock.now_ms()
+    for _ in range(2):  # the second time too there is room for a hundred
+        outcomes = await at_once([world.sign_in] * 100)
+        assert kinds(outcomes) == {"SignedIn": 66, "overloaded": 34}
+        refused = next(each for each in outcomes if isinstance(each, Refused))
+        assert (refused.reason, refused.retry_after_ms) == (Reason.BUSY, 1000)
 
 
 # --- races and failures ---------------------------------------------------------------------------
@@ -485,8 +480,9 @@ async def test_who_leaves_before_the_answer_is_charged_as_wrong() -> None:
         store.after_password = leave
         await world.sign_in()
     assert scope.cancelled_caught
-    assert world.limits._accounts._held == Counter()
-    assert isinstance(await world.sign_in(), ProcessRefused)
+    refused = await world.sign_in()
+    assert isinstance(refused, ProcessRefused)
+    assert refused.retry_after_ms > 1000, "it is decided"
 
 
 class Away(MemoryStore):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +21,7 @@ from otp_server.domain.process_outcome import (
 from otp_server.errors import ErrorKind, StoreUnavailable
 from otp_server.services.starts import Handshake, Start
 from otp_server.stores.memory import MemoryStore
+from tests.support.changed_values import replace
 from tests.support.process_world import (
     CONTRACT,
     EMAIL,

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
     from otp_server.stores.sqlite import SqliteStore
 
-STEPS = ("SCAN tenants", "SCAN held", "SCAN (subquery-2)", "SCAN CONSTANT ROW")
-"""What is found step by step in an index."""
+STEPS = (
+    *("SCAN tenants", "SCAN held", "SCAN (subquery-2)", "SCAN CONSTANT ROW"),
+    "SCAN sqlite_sequence",
+)
+"""What is found step by step in an index, and the one row for each table that numbers its own."""
 
 
 async def plans_of(store: SqliteStore, run: Callable[[ProcessWork], object]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -46,6 +45,7 @@ from tests.contracts.account_samples import (
     user,
 )
 from tests.contracts.rest_samples import EMAIL, T0, contact, uuid
+from tests.support.changed_values import replace
 from tests.unit.stores.query_plans import is_scan, plans_of, steps_of
 
 COLUMNS = {

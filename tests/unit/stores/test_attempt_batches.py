@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import closing
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +34,7 @@ from tests.contracts.rest_samples import (
     plan,
     verdict,
 )
+from tests.support.changed_values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

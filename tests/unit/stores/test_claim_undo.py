@@ -8,7 +8,9 @@ import pytest
 import trio
 import trio.testing
 
-from tests.contracts.rest_samples import BOTH, LEASE, lease, new_process, start, states, uuid
+from otp_server.services.ports.outbox import FirstLease
+from tests.contracts.rest_samples import BOTH, LEASE, T0, lease, new_process, start, states, uuid
+from tests.support.changed_values import replace
 from tests.unit.stores.gates import Gate, at_commits
 
 if TYPE_CHECKING:
@@ -40,6 +42,32 @@ async def test_a_claim_cancelled_in_its_commit_leases_nothing(
     assert got == []
     again = await lease(store, at=11)
     assert [(each.uuid, each.tries) for each in again] == [(uuid(1), 1), (uuid(2), 1)]
+
+
+@pytest.mark.parametrize("refuse", [False, True])
+async def test_a_start_cancelled_in_its_commit_leases_nothing(
+    store: SqliteStore, refuse: bool
+) -> None:
+    """The first messages of what was stored wait, as those that had no lease."""
+    gate = Gate(refuse=refuse)
+    await at_commits(store, gate)
+    scope = trio.CancelScope()
+    given = FirstLease(bytes(16), T0 + LEASE)
+
+    async def begin() -> None:
+        with scope:
+            await start(store, *(replace(new_process(n, to=n), lease=given) for n in (1, 2)))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(begin)
+        await gate.reached()
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        gate.open()
+    assert scope.cancelled_caught
+    again = await lease(store, at=1)
+    stored = [] if refuse else [(uuid(1), 1), (uuid(2), 1)]
+    assert [(each.uuid, each.tries) for each in again] == stored
 
 
 async def test_a_message_of_an_ended_process_that_goes_back_is_void(store: SqliteStore) -> None:

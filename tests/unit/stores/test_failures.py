@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import apsw
@@ -21,6 +20,7 @@ import trio.testing
 from otp_server.errors import StoreUnavailable
 from otp_server.stores.sqlite import SqliteOptions, open_sqlite_store
 from tests.contracts.samples import accept, add_devices, device, find, new_code, state_of
+from tests.support.changed_values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

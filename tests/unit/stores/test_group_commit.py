@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,11 +17,12 @@ from tests.unit.stores.gates import Gate, at_commits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     import apsw
 
     from otp_server.stores.sqlite import SqliteStore
+
+OPEN_FILES = Path("/proc/self/fd")
 
 
 async def queue_up(
@@ -104,6 +107,53 @@ async def test_an_operation_that_raises_is_rolled_back_alone(
     assert answers == [[0], error, [0]]
     assert await store._reader.call(lambda c: c.execute("SELECT * FROM probes").fetchone())
     assert [await state_of(store, n) for n in (1, 2)] == ["issued", "issued"]
+
+
+async def test_one_that_raises_alone_leaves_nothing(store: SqliteStore) -> None:
+    def bad(connection: apsw.Connection) -> None:
+        connection.execute("DELETE FROM probes")
+        raise ValueError("a bug")
+
+    await store.probe()
+    before = store.statistics().writer
+    with pytest.raises(ValueError, match="a bug"):
+        await store._writer.call(bad)
+    assert await store._reader.call(lambda c: c.execute("SELECT * FROM probes").fetchone())
+    after = store.statistics().writer
+    assert (after.operations - before.operations, after.failed_groups) == (1, 0)
+    await store.probe()
+
+
+@pytest.mark.skipif(not OPEN_FILES.exists(), reason="no list of open files")
+async def test_no_page_is_written_to_a_temporary_file(store: SqliteStore) -> None:
+    """What a savepoint may bring back is more than SQLite keeps in memory by itself."""
+
+    def fill(connection: apsw.Connection) -> None:
+        connection.execute(
+            "WITH RECURSIVE n (v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM n WHERE v < 9999)"
+            " INSERT INTO contact_failures SELECT 'tenant', randomblob(32), 1, v FROM n"
+        )
+
+    seen: list[set[str]] = []
+
+    def change(connection: apsw.Connection) -> None:
+        seen.append(open_files())
+        connection.execute("UPDATE contact_failures SET failures = 2")
+        seen.append(open_files())
+
+    await store._writer.call(fill)
+    await queue_up(store, [lambda: store._writer.call(change), store.probe])
+    before, after = seen
+    assert any(name.endswith("otp.db") for name in before)
+    assert not [name for name in after - before if name.endswith("(deleted)")]
+
+
+def open_files() -> set[str]:
+    names: set[str] = set()
+    for file in OPEN_FILES.iterdir():
+        with suppress(OSError):  # closed meanwhile
+            names.add(str(file.readlink()))
+    return names
 
 
 async def test_a_taken_name_is_its_callers_alone(store: SqliteStore) -> None:

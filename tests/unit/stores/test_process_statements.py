@@ -56,7 +56,7 @@ COLUMNS = {
     "processes": "id uuid tenant type_id plan_id status failure attempts generation route"
     " route_status route_attempts key_id created_at_ms updated_at_ms expires_at_ms phone_index"
     " phone_sealed phone_counted email_index email_sealed email_counted address entities"
-    " given_back",
+    " given_back open",
     "messages": "id process_id tenant generation route channel leaves state tries due_at_ms"
     " updated_at_ms lease lease_until_ms provider problem reference",
     "open_attempts": "process_id attempt at_ms",
@@ -142,17 +142,20 @@ async def test_no_search_scans_or_sorts(store: SqliteStore, wanted: ProcessQuery
     await filled(store)
     lines = await plans_of(store, lambda work: search.search_processes(work, wanted))
     assert [line for line in lines if is_scan(line)] == []
-    first = next(line for line in lines if not line.startswith("CORRELATED"))
+    walked = [line for line in lines if line.startswith(("SEARCH p ", "SEARCH e "))]
     index = (
-        "processes_phone (phone_index=? AND type_id=?)"
+        "processes_phone (phone_index=? AND open=? AND type_id=?)"
         if wanted.phone_index
-        else "processes_email (email_index=? AND type_id=?)"
+        else "processes_email (email_index=? AND open=? AND type_id=?)"
         if wanted.email_index
         else "PRIMARY KEY (entity_type=? AND entity_id=? AND type_id=?)"
         if wanted.entities
         else "processes_type (tenant=? AND type_id=?)"
     )
-    assert first.endswith(index)
+    by_contact = wanted.phone_index or wanted.email_index
+    assert [line for line in walked if "rowid" not in line and not line.endswith(index)] == []
+    assert sum(line.endswith(index) for line in walked) == (2 if by_contact else 1)
+    assert ("MERGE (UNION ALL)" in lines) == bool(by_contact)  # the open ones, and those that ended
     looked_up = [line for line in lines[1:] if "SEARCH process_entities" in line]
     assert [line for line in looked_up if not line.endswith("type_id=? AND process_id=?)")] == []
     of_the_page = lines[: next(n for n, line in enumerate(lines) if "messages" in line)]

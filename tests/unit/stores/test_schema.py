@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import threading
@@ -11,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import apsw
+import msgspec
 import pytest
 import trio
 
@@ -18,6 +20,7 @@ from otp_server.errors import AlreadyExists, ConfigError, StoreTooNew, StoreUnav
 from otp_server.stores import MemoryStore, SqliteStore, open_sqlite_store, open_store
 from otp_server.stores.sqlite import code_statements, device_statements, issue_statements
 from otp_server.stores.sqlite.schema import load_migrations, migrate, schema_number
+from tests.contracts import rest_samples as rest
 from tests.contracts.samples import (
     accept,
     add_devices,
@@ -69,6 +72,37 @@ async def test_codes_of_the_first_schema_go_on(path: Path) -> None:
     assert await store.accept_device_codes([accept(2, at=6)]) == [device(0)]
     assert [await state_of(store, n) for n in (1, 2)] == ["issued", "confirmed"]
     await store.aclose()
+
+
+async def test_processes_of_the_fifth_schema_go_on(path: Path) -> None:
+    """Migration 6 tells open processes from ended ones: the open are superseded, all are found."""
+    with closing(apsw.Connection(str(path))) as connection:
+        migrate(connection, path, load_migrations()[:5])
+        connection.execute("INSERT INTO plans (id, digest, body) VALUES (1, ?, ?)", _plan_row())
+        for n, status in enumerate(("new", "sent", "accepted", "expired"), 1):
+            connection.execute(
+                "INSERT INTO processes (uuid, tenant, type_id, plan_id, status, attempts,"
+                " generation, route, route_status, route_attempts, key_id, created_at_ms,"
+                " updated_at_ms, expires_at_ms, phone_index, phone_sealed, phone_counted,"
+                " email_counted, entities)"
+                " VALUES (?, ?, 1, 1, ?, 0, 1, 0, 'new', 0, 'k1', ?, ?, ?, ?, x'00', 1, 0, '[]')",
+                (rest.uuid(n), rest.TENANT, status, *[rest.T0] * 2, rest.T0 + 9, rest.phone(1)),
+            )
+    store = await open_sqlite_store(path)
+    of_contact = rest.query(phone=rest.phone(1))
+    assert [p.uuid for p, _ in await store.search_processes(of_contact)] == [
+        rest.uuid(n) for n in (4, 3, 2, 1)
+    ]
+    assert await store.key_ids_in_use(rest.T0) == {"k1"}
+    await rest.start(store, rest.new_process(5, at=1))
+    ends = [p.status.value for p, _ in await store.search_processes(of_contact)]
+    assert ends == ["new", "expired", "accepted", "failed", "failed"]
+    await store.aclose()
+
+
+def _plan_row() -> tuple[bytes, bytes]:
+    body = msgspec.json.encode(rest.plan())
+    return hashlib.sha256(body).digest(), body
 
 
 def test_a_migration_that_fails_leaves_the_schema_before_it(path: Path) -> None:

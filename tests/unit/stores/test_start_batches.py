@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +34,7 @@ from tests.contracts.rest_samples import (
     report,
     uuid,
 )
+from tests.support.changed_values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,6 +52,7 @@ PLANS = [
     plan(SMS, EMAIL, SMS, max_attempts=3, attempts=1),
     plan(EMAIL, SMS, type_id=2, max_attempts=4, attempts=2),
 ]
+_WRONGLY_OPEN = "SELECT id FROM processes WHERE open != (status IN ('new', 'sent'))"
 LATER_MS = (0, 0, 0, 1, LEASE, LIFE // 2, LIFE)
 STATES = (
     *(MessageState.SENT, MessageState.SENT, MessageState.UNCERTAIN),
@@ -152,6 +153,7 @@ class Twins:
 
     def _compare(self) -> None:
         assert self.whole.rows() == self.parts.rows()
+        assert self.whole.connection.execute(_WRONGLY_OPEN).fetchall() == []
 
 
 def play(twins: Twins, history: Sequence[Step]) -> None:

@@ -112,7 +112,8 @@ class IssueQueue:
         for start in range(0, len(answered), _ANSWERS_AT_ONCE):
             few = answered[start : start + _ANSWERS_AT_ONCE]
             now = trio.current_time()
-            self._metrics.issue_seconds.observe(now - request.arrived_at for request, _ in few)
+            arrived = [request.arrived_at for request, _ in few]
+            self._metrics.issue_seconds.observe_since(arrived, now)
             self._answer(few)
             if start + _ANSWERS_AT_ONCE < len(answered):
                 await trio.lowlevel.checkpoint()

@@ -23,7 +23,6 @@ from otp_server.api.unshown import unshown
 from otp_server.domain.client import Scope
 from otp_server.domain.process_outcome import ProcessRefused
 from otp_server.errors import ErrorKind, StoreUnavailable
-from otp_server.services.limit_hits import Hitter
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -126,8 +125,7 @@ def oauth_operations(directory: Directory, calls: CallLimits) -> list[Operation[
         client = await log_in(ask)
         if client is None:
             return _Refusal("invalid_client", "The client is unknown or its secret is wrong.", 401)
-        hitter = Hitter(client.tenant, f"client:{client.client_id}", ask.address)
-        outcome = calls.begin_call(hitter, client.client_id)
+        outcome = calls.begin_call(client.tenant, client.client_id, ask.address)
         if isinstance(outcome, ProcessRefused):
             raise refusal(outcome)
         known = {scope.value: scope for scope in client.scopes}

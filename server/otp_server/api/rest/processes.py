@@ -6,8 +6,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from otp_server.api.batches import timely
 from otp_server.api.json_bodies import json_fields
-from otp_server.api.limit_headers import LIMIT_HEADERS, limit_headers
-from otp_server.api.operation import AnswerHeader, Operation, Parameter, Priority, Response
+from otp_server.api.limit_headers import limit_headers
+from otp_server.api.operation import (
+    LIMIT_HEADERS,
+    AnswerHeader,
+    Operation,
+    Parameter,
+    Priority,
+    Response,
+)
 from otp_server.api.refusal import refusal
 from otp_server.api.rest.envelope import Envelope
 from otp_server.api.rest.reading import entities_of, no_query
@@ -36,13 +43,14 @@ if TYPE_CHECKING:
 
     from otp_server.api.operation import Request
     from otp_server.api.rest.envelope import Envelopes
-    from otp_server.domain.process_outcome import Quota
+    from otp_server.domain.process_outcome import Quotas
     from otp_server.services.attempts import AttemptService
     from otp_server.services.starts import StartService
 
 O = TypeVar("O")  # noqa: E741 - an outcome
 
 UUID_EXAMPLE = "98df8e4e-7240-4291-9322-282a8d97542a"
+_CLAIM_HEADER = CLAIM_FIELD.lower()
 REPLAYED = "Idempotency-Replayed"
 """Says ``true`` on the answer of an earlier call with the same key; ours."""
 _ASK_EXAMPLE = {
@@ -83,19 +91,17 @@ def process_operations(
     """All three; their calls end after ``answer_s``."""
     late = ErrorKind.UNAVAILABLE
 
-    def good(data: object, quotas: tuple[Quota, ...], *, replayed: bool = False) -> Response:
-        again = ((REPLAYED, "true"),) if replayed else ()
-        return envelopes.wrap(data, headers=(*limit_headers(quotas), *again))
-
     def handshake(told: HandshakeAnswer) -> Response:
-        return good(HandshakeData(told.type, told.channel, told.available_in_s), told.quotas)
+        data = HandshakeData(told.type, told.channel, told.available_in_s)
+        return envelopes.repeat(data, limit_headers(told.quotas))
 
     def init(told: StartAnswer) -> Response:
-        return good(InitData(told.uuid, told.channel), told.quotas, replayed=told.replayed)
+        headers = _headers(told.quotas, replayed=told.replayed)
+        return envelopes.wrap(InitData(told.uuid, told.channel), headers=headers)
 
     def attempt(told: Accepted | Wrong) -> Response:
-        data = AttemptData(isinstance(told, Accepted))
-        return good(data, told.quotas, replayed=told.replayed)
+        headers = _headers(told.quotas, replayed=told.replayed)
+        return envelopes.repeat(AttemptData(isinstance(told, Accepted)), headers)
 
     shared: dict[str, Any] = {
         "error_style": envelopes.error_style,
@@ -189,6 +195,11 @@ def process_operations(
     return [handshaking, starting, attempting]
 
 
+def _headers(quotas: Quotas | None, *, replayed: bool) -> tuple[tuple[str, str], ...]:
+    told = limit_headers(quotas)
+    return (*told, (REPLAYED, "true")) if replayed else told
+
+
 def _or_refused(render: Callable[[O], Response]) -> Callable[[O | ProcessRefused], Response]:
     def answer(outcome: O | ProcessRefused) -> Response:
         if isinstance(outcome, ProcessRefused):
@@ -199,42 +210,45 @@ def _or_refused(render: Callable[[O], Response]) -> Callable[[O | ProcessRefused
 
 
 def _decode_handshake(request: Request) -> Handshake:
-    no_query(request)
-    body = json_fields(request, ContactBody)
+    if request.query:
+        no_query(request)
+    body, asker = json_fields(request, ContactBody), request.asker
     return Handshake(
-        tenant=request.asker.tenant,
-        client_id=request.asker.client_id,
-        address=request.address,
-        type_name=body.type,
-        phone=body.mobile_phone,
-        email=body.email,
-        entities=entities_of(body.entities),
+        asker.tenant,
+        asker.client_id,
+        request.address,
+        body.type,
+        body.mobile_phone,
+        body.email,
+        entities_of(body.entities) if body.entities else (),
     )
 
 
 def _decode_start(request: Request) -> Start:
-    no_query(request)
-    body = json_fields(request, ContactBody)
+    if request.query:
+        no_query(request)
+    body, asker = json_fields(request, ContactBody), request.asker
     return Start(
-        tenant=request.asker.tenant,
-        client_id=request.asker.client_id,
-        address=request.address,
-        type_name=body.type,
-        phone=body.mobile_phone,
-        email=body.email,
-        entities=entities_of(body.entities),
-        claim_key=request.headers.get(CLAIM_FIELD.lower()),
+        asker.tenant,
+        asker.client_id,
+        request.address,
+        body.type,
+        body.mobile_phone,
+        body.email,
+        entities_of(body.entities) if body.entities else (),
+        claim_key=request.headers.get(_CLAIM_HEADER),
     )
 
 
 def _decode_attempt(request: Request) -> Attempt:
-    no_query(request)
-    body = json_fields(request, AttemptBody)
+    if request.query:
+        no_query(request)
+    body, asker = json_fields(request, AttemptBody), request.asker
     return Attempt(
-        tenant=request.asker.tenant,
-        client_id=request.asker.client_id,
-        address=request.address,
-        uuid=request.path["uuid"],
-        code=body.code,
-        claim_key=request.headers.get(CLAIM_FIELD.lower()),
+        asker.tenant,
+        asker.client_id,
+        request.address,
+        request.path["uuid"],
+        body.code,
+        claim_key=request.headers.get(_CLAIM_HEADER),
     )

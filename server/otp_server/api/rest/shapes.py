@@ -65,7 +65,7 @@ _Email = Annotated[
 ]
 
 
-class EntityBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class EntityBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     """Something of the caller's that a process belongs to, such as client 338."""
 
     type: _EntityWord
@@ -78,7 +78,9 @@ _Entities = Annotated[
 ]
 
 
-class ContactBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True, frozen=True):
+class ContactBody(
+    msgspec.Struct, rename="camel", forbid_unknown_fields=True, frozen=True, gc=False
+):
     """Handshake and init. One contact is needed, both may be given."""
 
     __repr__ = unshown
@@ -94,7 +96,7 @@ class ContactBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True, fr
     entities: _Entities | None = None
 
 
-class AttemptBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class AttemptBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     """The code that somebody typed."""
 
     __repr__ = unshown
@@ -128,7 +130,7 @@ class SearchBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True, fro
     ] = 0
 
 
-class HandshakeData(msgspec.Struct, rename="camel", frozen=True):
+class HandshakeData(msgspec.Struct, rename="camel", frozen=True, gc=False):
     """What a process would be. ``availableIn`` is its lifetime in seconds (ruling D16)."""
 
     type: str
@@ -136,14 +138,14 @@ class HandshakeData(msgspec.Struct, rename="camel", frozen=True):
     available_in: int
 
 
-class InitData(msgspec.Struct, frozen=True):
+class InitData(msgspec.Struct, frozen=True, gc=False):
     """The process that was started, and over which channel its code goes out."""
 
     uuid: str
     channel: Channel
 
 
-class AttemptData(msgspec.Struct, frozen=True):
+class AttemptData(msgspec.Struct, frozen=True, gc=False):
     """Whether it was the code."""
 
     accepted: bool

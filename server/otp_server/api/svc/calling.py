@@ -52,7 +52,6 @@ _ERRORS = (
     ErrorKind.RATE_LIMITED,
     ErrorKind.OVERLOADED,
 )
-_BODY_ERRORS = (ErrorKind.UNSUPPORTED_MEDIA_TYPE, ErrorKind.TOO_LARGE)
 _HOW = (
     "Parameters may also come in the query, as headers `x-param-NAME`, or as a form; of several, "
     "the body's count first and the query's next. Others than these are passed over."
@@ -177,16 +176,15 @@ class Reception:
             body_required=False,
             body_example=None,
             parameters=query_parameters(service.body),
-            errors=(*by_post.errors, *_BODY_ERRORS),
+            errors=(*by_post.errors, ErrorKind.UNSUPPORTED_MEDIA_TYPE),
         )
         return [by_post, by_get]
 
-    def _admit(self, request: Request) -> Sequence[tuple[str, str]]:
+    def _admit(self, request: Request) -> None:
         refused = self.calls.begin(request.address)
         if refused is not None:
             raise refusal(refused)
         self.origins.admit(request.headers)
-        return ()
 
     def _decode(self, service: Service[P], request: Request) -> Asked[P]:
         given = read_parameters(request)

@@ -9,15 +9,18 @@ A message's life::
       └─(never again)   └──lease ran out──────▶ uncertain   (the worker died)
     queued ──process over, or too late──▶ void
 
+The first message of a process may be leased from the start, to a worker that has room for it.
+
 A message holds no code and no contact, only where to find them: the code is derived and the
 contact unsealed when it is sent.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from otp_server.domain.challenge_type import EVERY_CHANNEL
 
@@ -39,8 +42,18 @@ class MessageState(StrEnum):
     VOID = "void"
 
 
-@dataclass(frozen=True, slots=True)
-class LeasedMessage:
+class FirstLease(msgspec.Struct, frozen=True, gc=False):
+    """What the first message of a new process is stored with when its worker has room for it."""
+
+    lease: bytes
+    until_ms: int
+
+    def __repr__(self) -> str:
+        """Without the lease."""
+        return f"<FirstLease until {self.until_ms}>"
+
+
+class LeasedMessage(msgspec.Struct, frozen=True, gc=False):
     """A message this worker alone may send until its lease ends. ``tries`` counts this one."""
 
     message_id: int
@@ -58,9 +71,12 @@ class LeasedMessage:
     channels: frozenset[Channel] = frozenset()
     """Those the process has a contact for: with the plan they say whether it has another route."""
 
+    def __repr__(self) -> str:
+        """Without its lease and contact."""
+        return f"<LeasedMessage {self.message_id}, try {self.tries}>"
 
-@dataclass(frozen=True, slots=True)
-class DeliveryReport:
+
+class DeliveryReport(msgspec.Struct, frozen=True, gc=False):
     """What became of a leased message: SENT, FAILED, UNCERTAIN, or QUEUED for another try.
 
     ``problem`` is a word of ``SendProblem``; ``reference`` the provider's name for it; ``usable``

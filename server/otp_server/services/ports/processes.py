@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from otp_server.domain.audit import Actor
     from otp_server.domain.challenge_type import Channel, Plan
     from otp_server.domain.process import Delivery, Entity, Process, SealedContact
+    from otp_server.services.ports.outbox import FirstLease, LeasedMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +47,13 @@ class ClaimRefusal(StrEnum):
     """The first call with it has not ended yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewProcess:
+class NewProcess(msgspec.Struct, frozen=True, gc=False):
     """A process to start. ``route`` is the position of its first route in the plan.
 
     ``settings_version`` is the one the plan was loaded with. ``counted_indexes`` are those of its
     contacts' indexes that this start was charged to in the limits: the journal of
     ``starts_since``. ``supersedes``: whether it ends older ones of its type and contacts.
+    ``lease`` is one that its first message may be stored with.
     """
 
     uuid: bytes
@@ -70,20 +71,26 @@ class NewProcess:
     actor: Actor
     claim: IdempotencyClaim | None = None
     supersedes: bool = True
+    lease: FirstLease | None = None
+
+    def __repr__(self) -> str:
+        """Without contacts and entities."""
+        return f"<NewProcess {self.uuid.hex()} of {self.tenant!r} by route {self.route}>"
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
-    """The process exists and its first message waits in the outbox.
+class Started(msgspec.Struct, frozen=True, gc=False):
+    """The process exists; its first message waits in the outbox, or is leased (``message``).
 
     ``replayed``: it was started by an earlier call with the same claim, and is the one of
-    ``uuid``; nothing was changed now. ``route`` is the position the answer named.
+    ``uuid``; nothing was changed now. ``route`` is the position the answer named. ``message`` is
+    the first message when it was stored leased: whoever gave the lease may send it.
     """
 
     uuid: bytes
     plan: Plan
     route: int
     replayed: bool = False
+    message: LeasedMessage | None = None
 
 
 class StalePlan(StrEnum):
@@ -95,7 +102,7 @@ class StalePlan(StrEnum):
 StartOutcome = Started | StalePlan | ClaimRefusal
 
 
-class NewAttempt(msgspec.Struct, frozen=True):
+class NewAttempt(msgspec.Struct, frozen=True, gc=False):
     """An attempt to count. ``usable``: the channels that have a provider."""
 
     uuid: bytes
@@ -106,7 +113,7 @@ class NewAttempt(msgspec.Struct, frozen=True):
     usable: frozenset[Channel] = EVERY_CHANNEL
 
 
-class Counted(msgspec.Struct, frozen=True):
+class Counted(msgspec.Struct, frozen=True, gc=False):
     """The attempt is counted; compare with the code of exactly this ``generation``.
 
     ``attempt`` numbers it within the process, from 1, and no other ever. ``resumed``: an earlier
@@ -159,7 +166,7 @@ class AttemptReplayed:
 CountOutcome = Counted | AttemptRefusal | AttemptWait | AttemptReplayed | ClaimRefusal
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """What the comparison of a counted attempt said. ``usable`` is as in its ``NewAttempt``."""
 
     counted: Counted
@@ -220,6 +227,12 @@ class ProcessStore(Protocol):
         that was taken before: the first call's answer, or a refusal; then nothing is stored.
         StalePlan when the settings version is not the tenant's current one. AlreadyExists for a
         ``uuid`` used before.
+
+        A first message is stored with the ``lease`` of its item, unless less than
+        ``OUTBOX_MARGIN_MS`` is left to it or a later item of the batch is for a contact of the
+        same type that both counted: then it is queued.
+
+        Cancellation: nothing is stored, or all of it, its leases undone before the next claim.
         """
 
     async def count_attempts(self, batch: Sequence[NewAttempt]) -> list[CountOutcome]:

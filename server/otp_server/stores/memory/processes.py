@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from otp_server.domain.budget import CLAIM_PATIENCE_MS, FAILURES_KEPT_MS, WAIT_FROM
 from otp_server.domain.challenge_type import EVERY_CHANNEL
 from otp_server.domain.process import Delivery, FailureReason, Process, ProcessStatus, RouteStatus
+from otp_server.domain.process_id import format_uuid
 from otp_server.errors import AlreadyExists
+from otp_server.services.ports.outbox import MessageState
 from otp_server.services.ports.processes import (
     ID_MAX,
     STARTS_PAGE,
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
     from otp_server.domain.audit import Actor
     from otp_server.domain.challenge_type import Channel
+    from otp_server.services.ports.outbox import FirstLease
     from otp_server.services.ports.processes import (
         IdempotencyClaim,
         NewProcess,
@@ -43,17 +47,18 @@ class MemoryProcesses(MemoryAttempts, MemoryOutbox):
         """See :class:`otp_server.services.ports.ProcessStore`; so for all below."""
         await self._enter()
         self._require_fresh_uuids(batch)
-        return [self._start(item) for item in batch]
+        leases = rules.first_leases(batch)
+        return [self._start(item, lease) for item, lease in zip(batch, leases, strict=True)]
 
     def _require_fresh_uuids(self, batch: Sequence[NewProcess]) -> None:
         fresh: set[bytes] = set()
         for item in batch:
             rules.first_contact(item)
             if item.uuid in self._process_ids or item.uuid in fresh:
-                raise AlreadyExists("uuid", rules.spelled(item.uuid))
+                raise AlreadyExists("uuid", format_uuid(item.uuid))
             fresh.add(item.uuid)
 
-    def _start(self, item: NewProcess) -> StartOutcome:
+    def _start(self, item: NewProcess, lease: FirstLease | None) -> StartOutcome:
         claimed = None
         if item.claim is not None:
             claimed = self._recall_start(item.tenant, item.claim, item.created_at_ms)
@@ -65,13 +70,24 @@ class MemoryProcesses(MemoryAttempts, MemoryOutbox):
             return claimed
         if item.settings_version != self._settings_versions.get(item.tenant, 0):
             return StalePlan.STALE
-        self._begin(item)
+        process = self._begin(item)
         if item.claim is not None:
             taken = TakenClaim(item.claim.fingerprint, item.uuid, item.route)
             self._claims[claim_name(item.tenant, item.claim)] = taken, item.claim.expires_at_ms
         told = item.tenant, item.uuid
         self._tell(told, "otp.init", "started", item.actor, item.created_at_ms)
-        return Started(item.uuid, item.plan, item.route)
+        if lease is None:
+            return Started(item.uuid, item.plan, item.route)
+        [message_id] = self._messages_of[process.id]
+        self._messages[message_id] = replace(
+            self._messages[message_id],
+            state=MessageState.LEASED,
+            tries=1,
+            lease=lease.lease,
+            lease_until_ms=lease.until_ms,
+        )
+        message = rules.leased_first(item, message_id, lease)
+        return Started(item.uuid, item.plan, item.route, message=message)
 
     def _begin(self, item: NewProcess) -> Process:
         """Store it with its first message."""

@@ -17,25 +17,22 @@ from __future__ import annotations
 
 import os
 from array import array
-from itertools import groupby
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import apsw
-from msgspec import structs
 
 from otp_server.domain.challenge_type import Channel
 from otp_server.services.ports.processes import AttemptRefusal
 from otp_server.stores import process_rules as rules
 from otp_server.stores.sqlite import claim_statements as claims
 from otp_server.stores.sqlite import process_statements
-from otp_server.stores.sqlite.process_rows import PROCESS_COLUMNS
+from otp_server.stores.tried import Tried
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from otp_server.domain.audit import Actor
-    from otp_server.domain.process import Process
+    from otp_server.domain.challenge_type import Plan
     from otp_server.services.ports.processes import (
         AttemptWait,
         Counted,
@@ -49,7 +46,9 @@ ATTEMPTS_AT_ONCE: Final = 128
 """Attempts counted, or settled, by one set of statements."""
 
 _READ = (
-    f"SELECT {PROCESS_COLUMNS}, p.given_back,"  # noqa: S608 - our own words
+    "SELECT p.id, p.uuid, p.tenant, p.plan_id, plans.digest, p.status, p.failure, p.phone_index,"
+    " p.email_index, p.attempts, p.key_id, p.generation, p.route, p.route_attempts,"
+    " p.created_at_ms, p.expires_at_ms, p.given_back,"
     " f.failures, f.last_at_ms, e.failures, e.last_at_ms"
     " FROM carray(?) AS given CROSS JOIN processes AS p ON p.uuid = given.value"
     " CROSS JOIN plans ON plans.id = p.plan_id"
@@ -102,37 +101,80 @@ class _Counting:
 
     def __init__(self, work: ProcessWork) -> None:
         self._work = work
-        self._processes: dict[bytes, tuple[Process, int]] = {}  # by uuid; with attempts given back
+        self._processes: dict[bytes, Tried] = {}  # by uuid
         self._failures: dict[tuple[str, bytes], tuple[int, int]] = {}  # how many, the last when
-        self._counted: dict[int, tuple[int, Channel]] = {}  # by process: when, on which route
+        self._counted: set[int] = set()  # processes of which something is not written
+        self._waiting: dict[tuple[int, Channel], list[int]] = {}  # they: by when, and which route
 
     def count(self, batch: Sequence[NewAttempt]) -> list[CountOutcome]:
         """Judge each, and write."""
-        self._read(dict.fromkeys(item.uuid for item in batch))
+        self._read(dict.fromkeys([item.uuid for item in batch]))
+        tell = self._work.trail.append
         outcomes: list[CountOutcome] = []
         for item in batch:
             outcome = self._count(item)
             outcomes.append(outcome)
             if outcome is not AttemptRefusal.NOT_FOUND:  # anybody can make up a uuid
                 word = rules.attempt_word(outcome)
-                self._work.tell(
-                    (item.tenant, item.uuid), "otp.attempt", word, item.actor, item.at_ms
-                )
+                named = item.tenant, item.uuid
+                tell(rules.line(named, "otp.attempt", word, item.actor, item.at_ms))
         self._write()
         return outcomes
 
     def _read(self, uuids: Iterable[bytes]) -> None:
         """As they are before the batch."""
+        work, processes, failures = self._work, self._processes, self._failures
         which = apsw.carray(tuple(uuids))
-        rows: list[tuple[Any, ...]] = self._work.connection.execute(_READ, (which,)).fetchall()
-        for row in rows:
-            given_back, by_phone, phone_at_ms, by_email, email_at_ms = row[-5:]
-            process = self._work.process_of(row[:-5])
-            self._processes[process.uuid] = process, given_back
-            if by_phone is not None and process.phone is not None:
-                self._failures[process.tenant, process.phone.index] = by_phone, phone_at_ms
-            if by_email is not None and process.email is not None:
-                self._failures[process.tenant, process.email.index] = by_email, email_at_ms
+        rows: list[tuple[Any, ...]] = work.connection.execute(_READ, (which,)).fetchall()
+        plans: dict[bytes, Plan] = {}  # most processes of a batch have the same
+        for (
+            number,
+            uuid,
+            tenant,
+            plan_id,
+            digest,
+            status,
+            failure,
+            phone,
+            email,
+            attempts,
+            key_id,
+            generation,
+            route,
+            route_attempts,
+            created_at_ms,
+            expires_at_ms,
+            given_back,
+            by_phone,
+            phone_at_ms,
+            by_email,
+            email_at_ms,
+        ) in rows:
+            plan = plans.get(digest)
+            if plan is None:
+                plan = plans[digest] = work.plans.get(work.connection, plan_id, digest)
+            processes[uuid] = Tried(
+                number,
+                uuid,
+                tenant,
+                plan,
+                status,
+                failure,
+                phone,
+                email,
+                attempts,
+                key_id,
+                generation,
+                route,
+                route_attempts,
+                created_at_ms,
+                expires_at_ms,
+                given_back,
+            )
+            if by_phone is not None:
+                failures[tenant, phone] = by_phone, phone_at_ms
+            if by_email is not None:
+                failures[tenant, email] = by_email, email_at_ms
 
     def _count(self, item: NewAttempt) -> CountOutcome:
         taken = None
@@ -141,71 +183,70 @@ class _Counting:
         said = None if taken is None else rules.claim_says(taken, item)
         if said is not None:
             return said
-        process, given_back = self._find(item)
-        if process is None:
+        process = self._processes.get(item.uuid)
+        if process is None or process.tenant != item.tenant:
             return AttemptRefusal.NOT_FOUND
+        if process.id in self._counted:
+            self._write()
         refusal = rules.refusal_of(process, item.at_ms, counted=taken is not None)
         if refusal is not None:
             return refusal
         if taken is not None:
             return _resume(self._work, item, process, taken)
-        return self._charge(item, process, given_back)
+        return self._charge(item, process)
 
-    def _find(self, item: NewAttempt) -> tuple[Process | None, int]:
-        """The process as it is after the items before this one, and nothing of it to be written."""
-        process, given_back = self._processes.get(item.uuid, (None, 0))
-        if process is None or process.tenant != item.tenant:
-            return None, 0
-        if process.id in self._counted:
-            self._write()
-        return process, given_back
+    def _charge(self, item: NewAttempt, process: Tried) -> Counted | AttemptRefusal | AttemptWait:
+        """Count it for the process, its route and its contact, unless the last two say no.
 
-    def _charge(
-        self, item: NewAttempt, process: Process, given_back: int
-    ) -> Counted | AttemptRefusal | AttemptWait:
-        """Count it for the process, its route and its contact, unless the last two say no."""
-        if rules.is_to_move_on(process, item.at_ms, item.usable):
+        Nothing of the process waits to be written.
+        """
+        at_ms = item.at_ms
+        if rules.is_to_move_on(process, at_ms, item.usable):
             if process_statements.has_open_attempts(self._work, process.id):
                 return rules.ROUTE_WAIT
-            moved = process_statements.take_next_route(
-                self._work, process, item.actor, item.at_ms, item.usable
-            )
-            process = moved or process
-            self._processes[item.uuid] = process, given_back
-        contact = process.tenant, rules.route_contact(process).index
-        failures, last_at_ms = self._failures.get(contact, (0, item.at_ms))
-        held = rules.budget_refusal(failures, last_at_ms, item.at_ms)
+            self._move(process, item)
+        channel, index = process.contact()
+        contact = process.tenant, index
+        failures, last_at_ms = self._failures.get(contact, (0, at_ms))
+        held = rules.budget_refusal(failures, last_at_ms, at_ms) if failures else None
         if held is not None:
             return held
-        self._failures[contact] = failures + 1, max(last_at_ms, item.at_ms)
-        self._counted[process.id] = item.at_ms, process.plan.routes[process.route].channel
-        after = structs.replace(
-            process, attempts=process.attempts + 1, route_attempts=process.route_attempts + 1
-        )
-        self._processes[item.uuid] = after, given_back
-        counted = rules.counted(process, process.generation, after.attempts + given_back)
+        self._failures[contact] = failures + 1, max(last_at_ms, at_ms)
+        self._counted.add(process.id)
+        self._waiting.setdefault((at_ms, channel), []).append(process.id)
+        process.attempts += 1
+        process.route_attempts += 1
+        number = process.attempts + process.given_back
+        counted = rules.counted(process, process.generation, number)
         if item.claim is not None:
-            claims.take_for_attempt(self._work.connection, item.claim, counted, item.at_ms)
+            claims.take_for_attempt(self._work.connection, item.claim, counted, at_ms)
         return counted
+
+    def _move(self, process: Tried, item: NewAttempt) -> None:
+        """To its next route, if it has one."""
+        whole = self._work.by_id(process.id)
+        if whole is None:
+            raise AssertionError(f"process {process.id} was just read")
+        moved = process_statements.take_next_route(
+            self._work, whole, item.actor, item.at_ms, item.usable
+        )
+        if moved is not None:
+            process.generation, process.route = moved.generation, moved.route
+            process.route_attempts = moved.route_attempts
 
     def _write(self) -> None:
         """Write what was counted, of different instants one after the other."""
         execute = self._work.connection.execute
-        by_time = sorted((at_ms, process_id) for process_id, (at_ms, _) in self._counted.items())
-        for at_ms, of_then in groupby(by_time, itemgetter(0)):
-            ids = [process_id for _, process_id in of_then]
-            which = apsw.carray(array("q", ids))
-            execute(_COUNT, (which, at_ms))
-            execute(_OPEN_ATTEMPTS, (which, at_ms))
-            for channel, charge in _CHARGE.items():
-                charged = [each for each in ids if self._counted[each][1] is channel]
-                if charged:
-                    execute(charge, (apsw.carray(array("q", charged)), at_ms))
+        for at_ms, channel in sorted(self._waiting):
+            which = apsw.carray(array("q", self._waiting[at_ms, channel]))
+            for statement in (_COUNT, _OPEN_ATTEMPTS, _CHARGE[channel]):
+                execute(statement, (which, at_ms))
             os.sched_yield()
         self._counted.clear()
+        self._waiting.clear()
 
 
-def _resume(work: ProcessWork, item: NewAttempt, process: Process, taken: TakenClaim) -> Counted:
+def _resume(work: ProcessWork, item: NewAttempt, process: Tried, taken: TakenClaim) -> Counted:
     if item.claim is not None:
         claims.resume(work.connection, item.tenant, item.claim, item.at_ms)
     work.connection.execute(_REOPEN, (process.id, taken.attempt, item.at_ms))

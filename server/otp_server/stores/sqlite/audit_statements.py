@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from otp_server.domain.audit import GENESIS, AuditEntry, chain
+from msgspec.structs import astuple
+
+from otp_server.core import hash_chain
+from otp_server.domain.audit import GENESIS, AuditEntry
+from otp_server.stores.sqlite.bulk_insert import BulkInsert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,15 +20,7 @@ if TYPE_CHECKING:
     import apsw
 
 _COLUMNS = "at_ms, tenant, actor, address, action, subject, outcome"
-_ROWS_AT_ONCE = (64, 16, 4, 1)
-"""Entries of one statement: as large ones as there are entries for."""
-_APPEND = {
-    count: (
-        f"INSERT INTO audit ({_COLUMNS}, hash)"  # noqa: S608 - our own words
-        f" VALUES {', '.join(['(?, ?, ?, ?, ?, ?, ?, ?)'] * count)}"
-    )
-    for count in _ROWS_AT_ONCE
-}
+_APPEND = BulkInsert("audit", f"{_COLUMNS}, hash")
 _LAST_HASH = "SELECT hash FROM audit WHERE seq = (SELECT max(seq) FROM audit)"
 _HASH_BEFORE = "SELECT hash FROM audit WHERE seq <= ? ORDER BY seq DESC LIMIT 1"
 _AFTER = (
@@ -38,25 +34,13 @@ def append(connection: apsw.Connection, entries: Sequence[AuditEntry]) -> None:
     if not entries:
         return
     last = connection.execute(_LAST_HASH).fetchone()
-    digests = chain(GENESIS if last is None else last[0], entries)
-    start = 0
-    for count in _ROWS_AT_ONCE:
-        while len(entries) - start >= count:
-            values: list[object] = []
-            part = slice(start, start + count)
-            for entry, digest in zip(entries[part], digests[part], strict=True):
-                values += (
-                    entry.at_ms,
-                    entry.tenant,
-                    entry.actor,
-                    entry.address,
-                    entry.action,
-                    entry.subject,
-                    entry.outcome,
-                    digest,
-                )
-            connection.execute(_APPEND[count], values)
-            start += count
+    rows = [astuple(entry) for entry in entries]
+    hashes = hash_chain(GENESIS if last is None else last[0], rows)
+    values: list[object] = []
+    for row, digest in zip(rows, hashes, strict=True):
+        values += row
+        values.append(digest)
+    _APPEND.insert(connection, values)
 
 
 def audit_after(

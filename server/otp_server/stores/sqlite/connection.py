@@ -133,6 +133,9 @@ class Database:
         connection = _open(self.path, self.options)
         try:
             require_current(connection, self.path)
+            # What a savepoint may have to bring back is kept in memory: no page of the database is
+            # written to a temporary file too. A migration may sort more than memory holds.
+            connection.pragma("temp_store", "memory")
             if read_only:
                 # Not SQLITE_OPEN_READONLY: that cannot recover a WAL left by a crash.
                 connection.pragma("query_only", 1)

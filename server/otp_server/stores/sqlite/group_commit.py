@@ -5,6 +5,7 @@ next (group commit). The cycle::
 
     take     up to ``group_max`` operations, and every undo owed
     run      BEGIN; the undos; each operation in its own SAVEPOINT; COMMIT
+             (one that is alone needs no savepoint: COMMIT, or ROLLBACK if it raises)
     settle   results and errors under the lock, one ``run_sync_soon`` for the whole group
 
 An operation that raises is rolled back alone and its caller hears it. When BEGIN, COMMIT or the
@@ -211,8 +212,16 @@ class GroupWorker:
             connection.execute(self._begin)
             for undo in undos:
                 undo(connection)
+            if len(group) == 1 and not undos:
+                self._run(connection, group[0])
+                connection.execute("COMMIT" if group[0].error is None else "ROLLBACK")
+                return None
             for operation in group:
+                connection.execute("SAVEPOINT operation")
                 self._run(connection, operation)
+                if operation.error is not None:
+                    connection.execute("ROLLBACK TO operation")
+                connection.execute("RELEASE operation")
             connection.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 - the thread outlives everything
             self._roll_back(error)
@@ -220,19 +229,17 @@ class GroupWorker:
         return None
 
     def _run(self, connection: apsw.Connection, operation: Operation) -> None:
+        """Run it, unless it was cancelled. What it raises is its ``error``."""
         with self._wake:
             if operation.state is OperationState.CANCELLED:
                 return
             operation.state = OperationState.RUNNING
-        connection.execute("SAVEPOINT operation")
         try:
             operation.result = operation.run(connection)
         except _STORAGE_ERRORS:
             raise  # not this operation's fault: the whole group fails
         except BaseException as error:  # noqa: BLE001 - its caller hears of it
             operation.error = error
-            connection.execute("ROLLBACK TO operation")
-        connection.execute("RELEASE operation")
 
     def _settle(
         self, undos: Sequence[Undo], group: Sequence[Operation], failed: BaseException | None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -202,45 +201,78 @@ def _parts(batch: Sequence[DeliveryReport]) -> Iterator[list[DeliveryReport]]:
 
 
 def _report(work: ProcessWork, part: Sequence[DeliveryReport]) -> list[bool]:
-    which = _numbers(report.message_id for report in part)
+    which = _numbers([report.message_id for report in part])
     rows: list[tuple[Any, ...]] = work.connection.execute(_HELD, (which,)).fetchall()
-    found = {message_id: held for message_id, *held in rows}
-    said: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
-    sent: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
+    found = {row[0]: row for row in rows}
+    alike: dict[tuple[object, ...], _Alike] = {}
     failed: list[tuple[DeliveryReport, int]] = []
     answers: list[bool] = []
     for report in part:
-        lease, is_current, expires_at_ms, process_id, *named = found.get(
-            report.message_id, (None, 0, 0, 0)
-        )
-        answers.append(lease == report.lease)
-        if not answers[-1]:
+        row = found.get(report.message_id)
+        held = row is not None and row[1] == report.lease
+        answers.append(held)
+        if row is None or not held:
             continue
-        current = is_current and report.at_ms < expires_at_ms
-        again = report.state is MessageState.QUEUED
-        said[
-            (MessageState.VOID if again and not current else report.state).value,
+        _, _, is_current, expires_at_ms, process_id, tenant, uuid = row
+        state, at_ms = report.state, report.at_ms
+        current = is_current and at_ms < expires_at_ms
+        what = (
+            *(state, report.provider, report.problem, report.reference),
+            *(report.not_before_ms, at_ms, current),
+        )
+        said = alike.get(what)
+        if said is None:
+            said = alike[what] = _Alike(report, current=current)
+        said.messages.append(report.message_id)
+        work.tell((tenant, uuid), "otp.deliver", said.outcome, said.actor, at_ms)
+        if said.sent:
+            said.processes.append(process_id)
+        elif current and state is MessageState.FAILED:
+            failed.append((report, process_id))
+    for said in alike.values():
+        said.write(work.connection)
+        os.sched_yield()
+    for report, process_id in failed:
+        _fail(work, report, process_id)
+    return answers
+
+
+class _Alike:
+    """Reports of which all is the same but the message: what they write."""
+
+    __slots__ = ("_at_ms", "_columns", "_route_status", "actor", "messages", "outcome", "processes")
+
+    def __init__(self, report: DeliveryReport, *, current: bool) -> None:
+        """``current``: their processes are open, and of the messages' generation."""
+        state = report.state
+        again = state is MessageState.QUEUED
+        self.messages: list[int] = []
+        self.processes: list[int] = []
+        """Those that are sent by it."""
+        self.outcome, self.actor = rules.delivery_words(report)
+        self._columns = (
+            (MessageState.VOID if again and not current else state).value,
             report.provider,
             report.problem,
             report.reference,
             report.not_before_ms if again else 0,
             report.at_ms,
-        ].append(report.message_id)
-        tenant, uuid = named
-        work.trail.append(rules.delivery_line((tenant, uuid), report))
-        if current and report.state is MessageState.FAILED:
-            failed.append((report, process_id))
-        elif current and not again:
-            sent[RouteStatus(report.state.value).value, report.at_ms].append(process_id)
-    for what, message_ids in said.items():
-        work.connection.execute(_REPORT, (_numbers(message_ids), *what))
-        os.sched_yield()
-    for how, process_ids in sent.items():
-        work.connection.execute(_SENT, (_numbers(process_ids), *how))
-        os.sched_yield()
-    for report, process_id in failed:
-        _fail(work, report, process_id)
-    return answers
+        )
+        arrives = state is MessageState.SENT or state is MessageState.UNCERTAIN
+        self._route_status = RouteStatus(state.value).value if current and arrives else None
+        self._at_ms = report.at_ms
+
+    @property
+    def sent(self) -> bool:
+        """Whether their processes are sent by it."""
+        return self._route_status is not None
+
+    def write(self, connection: apsw.Connection) -> None:
+        """Messages, and then processes."""
+        connection.execute(_REPORT, (_numbers(self.messages), *self._columns))
+        if self._route_status is not None:
+            which = _numbers(self.processes)
+            connection.execute(_SENT, (which, self._route_status, self._at_ms))
 
 
 def _fail(work: ProcessWork, report: DeliveryReport, process_id: int) -> None:

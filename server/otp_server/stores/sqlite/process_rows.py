@@ -18,7 +18,7 @@ from otp_server.stores import process_rules as rules
 from otp_server.stores.sqlite import audit_statements
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     import apsw
 
@@ -121,8 +121,10 @@ class ProcessWork:
         )
 
 
-def entities_text(entities: Iterable[Entity]) -> str:
+def entities_text(entities: Sequence[Entity]) -> str:
     """The column of a process's entities: a JSON list of pairs."""
+    if not entities:
+        return "[]"
     return msgspec.json.encode([(each.type, each.id) for each in entities]).decode()
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from otp_server.stores.sqlite.process_rows import ProcessWork
 
 _END = (
-    "UPDATE processes SET status = ?2, failure = ?3, updated_at_ms = ?4"
+    "UPDATE processes SET status = ?2, open = 0, failure = ?3, updated_at_ms = ?4"
     " WHERE id IN (SELECT value FROM carray(?1))"
 )
 _FAIL_ROUTE = "UPDATE processes SET route_status = ? WHERE id = ?"
@@ -40,7 +40,7 @@ _TAKE_ROUTE = (
 _HAS_OPEN_ATTEMPTS = "SELECT 1 FROM open_attempts WHERE process_id = ? LIMIT 1"
 _OVER = (
     "SELECT id FROM processes INDEXED BY processes_open_end"
-    " WHERE status IN ('new', 'sent') AND expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?"
+    " WHERE open = 1 AND expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?"
 )
 _LEFT = (
     "SELECT process_id, attempt FROM open_attempts WHERE at_ms <= ?"

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from otp_server.domain.challenge_type import EVERY_CHANNEL
-from otp_server.services.ports.processes import ID_MAX, STARTS_PAGE
+from otp_server.services.ports.processes import ID_MAX, STARTS_PAGE, Started
 from otp_server.stores.sqlite import attempt_statements as attempts
 from otp_server.stores.sqlite import audit_statements as audit
 from otp_server.stores.sqlite import key_statements as keys
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
         NewProcess,
         ProcessQuery,
         Settled,
-        Started,
         StartOutcome,
         StartRecord,
         Verdict,
@@ -77,7 +76,20 @@ class SqliteProcesses(SqliteWorkers):
 
     async def start_processes(self, batch: Sequence[NewProcess]) -> list[StartOutcome]:
         """See :class:`otp_server.services.ports.ProcessStore`; so for the next ones."""
-        return await self._write(partial(starts.start_processes, batch=batch))
+        leased: list[LeasedMessage] = []
+
+        def start(work: ProcessWork) -> list[StartOutcome]:
+            outcomes = starts.start_processes(work, batch)
+            leased.extend(
+                outcome.message
+                for outcome in outcomes
+                if isinstance(outcome, Started) and outcome.message is not None
+            )
+            return outcomes
+
+        if all(item.lease is None for item in batch):
+            return await self._write(start)
+        return await self._write(start, lambda connection: leaving.give_back(connection, leased))
 
     async def count_attempts(self, batch: Sequence[NewAttempt]) -> list[CountOutcome]:
         """Count, before anybody compares."""

@@ -43,11 +43,11 @@ _STARTS_SINCE = (
 )
 _KEY_IDS = (
     "SELECT DISTINCT key_id FROM processes INDEXED BY processes_open_end"
-    " WHERE status IN ('new', 'sent') AND expires_at_ms > ?"
+    " WHERE open = 1 AND expires_at_ms > ?"
 )
 _SEALED = (
     "SELECT phone_sealed, email_sealed FROM processes INDEXED BY processes_open_end"
-    " WHERE status IN ('new', 'sent') AND expires_at_ms > ?"
+    " WHERE open = 1 AND expires_at_ms > ?"
 )
 
 
@@ -72,15 +72,16 @@ def _search(query: ProcessQuery) -> tuple[str, tuple[object, ...]]:
     conditions: list[str] = []
     bindings: list[object] = []
     order = "p.id"
+    by_contact = False
 
     def require(condition: str, *values: object) -> None:
         conditions.append(condition)
         bindings.extend(values)
 
     if query.phone_index is not None:
-        select = _OF_PROCESSES.format(index="processes_phone")
+        select, by_contact = _OF_PROCESSES.format(index="processes_phone"), True
     elif query.email_index is not None:
-        select = _OF_PROCESSES.format(index="processes_email")
+        select, by_contact = _OF_PROCESSES.format(index="processes_email"), True
     elif entities:
         select, order = _OF_ENTITY, "e.process_id"
         first = entities.pop(0)
@@ -95,9 +96,12 @@ def _search(query: ProcessQuery) -> tuple[str, tuple[object, ...]]:
         require("p.email_index = ?", query.email_index)
     for entity in entities:
         require(_HAS_ENTITY, entity.type, entity.id)
-    where = " AND ".join(conditions)
+    which = f"{select} WHERE {' AND '.join(conditions)}"
+    if by_contact:  # each half newest first in the contact's index, and merged
+        which, order = f"{which} AND p.open = 1 UNION ALL {which} AND p.open = 0", "1"
+        bindings += bindings
     bindings += (query.limit, query.offset)
-    return f"{select} WHERE {where} ORDER BY {order} DESC LIMIT ? OFFSET ?", tuple(bindings)
+    return f"{which} ORDER BY {order} DESC LIMIT ? OFFSET ?", tuple(bindings)
 
 
 def _deliveries(work: ProcessWork, process_ids: list[int]) -> dict[int, list[Delivery]]:

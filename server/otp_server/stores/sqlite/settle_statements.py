@@ -1,7 +1,7 @@
 """Attempts in SQL that were compared: what a batch of verdicts does, in few statements.
 
 What a function promises is the sentence of its namesake in ``services/ports/processes.py``. As
-``attempt_statements`` does, two statements read what a batch needs, each verdict is judged in
+``attempt_statements`` does, one statement reads what a batch needs, each verdict is judged in
 order, and a few statements write. A verdict that makes a process fail or move on is rare: it has
 what waits written, and the process read anew.
 """
@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import os
 from array import array
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import apsw
-from msgspec import structs
 
 from otp_server.domain.challenge_type import Channel
 from otp_server.domain.process import ProcessStatus
@@ -22,30 +21,29 @@ from otp_server.stores import process_rules as rules
 from otp_server.stores.sqlite import claim_statements as claims
 from otp_server.stores.sqlite import outbox_queue, process_statements
 from otp_server.stores.sqlite.attempt_statements import ATTEMPTS_AT_ONCE, give_failure_back
-from otp_server.stores.sqlite.process_rows import PROCESS_COLUMNS
+from otp_server.stores.tried import Tried
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from otp_server.domain.process import Process
-    from otp_server.services.ports.processes import Verdict
+    from otp_server.services.ports.processes import Counted, IdempotencyClaim, Verdict
     from otp_server.stores.sqlite.process_rows import ProcessWork
 
     Accept = Callable[["_Settling", Verdict, bool], bool]
 
 _READ = (
-    f"SELECT {PROCESS_COLUMNS}"  # noqa: S608 - our own words
+    "SELECT p.id, p.uuid, p.status, p.failure, p.phone_index, p.email_index, p.attempts,"
+    " p.key_id, p.generation, p.route, p.route_attempts, p.created_at_ms, p.expires_at_ms,"
+    " p.given_back, o.attempt"
     " FROM carray(?) AS given CROSS JOIN processes AS p ON p.id = given.value"
-    " CROSS JOIN plans ON plans.id = p.plan_id"
+    " LEFT JOIN open_attempts AS o ON o.process_id = p.id"
 )
-_READ_OPEN = (
-    "SELECT o.process_id, o.attempt FROM carray(?) AS given"
-    " CROSS JOIN open_attempts AS o ON o.process_id = given.value"
-)
+"""A row for each open attempt of a process, or one; tenant and plan never change, so a verdict
+knows them."""
 _CLOSE = "DELETE FROM open_attempts WHERE process_id = ? AND attempt = ?"
 _CLOSE_ALL = "DELETE FROM open_attempts WHERE process_id IN (SELECT value FROM carray(?))"
 _ACCEPT = (
-    "UPDATE processes SET status = 'accepted', attempts = attempts - 1,"
+    "UPDATE processes SET status = 'accepted', open = 0, attempts = attempts - 1,"
     " route_attempts = route_attempts - 1, updated_at_ms = ?2"
     " WHERE id IN (SELECT value FROM carray(?1))"
     " AND status IN ('new', 'sent') AND expires_at_ms > ?2"
@@ -64,6 +62,9 @@ _FORGIVE = {
     )
     for channel, contact in ((Channel.SMS, "phone"), (Channel.EMAIL, "email"))
 }
+_ACCEPTED: Final = ProcessStatus.ACCEPTED.value
+_LATE: Final = Settled.LATE, Settled.LATE.value
+_WRONG: Final = Settled.WRONG, Settled.WRONG.value
 
 
 def settle_attempts(work: ProcessWork, batch: Sequence[Verdict]) -> list[Settled]:
@@ -93,11 +94,12 @@ def _settle_all(
 
     ``accepted`` is the trail's word for one that it accepts.
     """
-    order = sorted(range(len(batch)), key=lambda place: not batch[place].right)
+    order = [place for place, verdict in enumerate(batch) if verdict.right]
+    order += [place for place, verdict in enumerate(batch) if not verdict.right]
     answers: dict[int, Settled] = {}
     for start in range(0, len(order), ATTEMPTS_AT_ONCE):
         places = order[start : start + ATTEMPTS_AT_ONCE]
-        settling = _Settling(work, {batch[place].counted.process_id for place in places})
+        settling = _Settling(work, [batch[place].counted for place in places])
         for place in places:
             answers[place] = settling.settle(batch[place], accept, accepted)
         settling.write()
@@ -107,25 +109,27 @@ def _settle_all(
 class _Settling:
     """What is known of the processes of a batch, and what is not written yet."""
 
-    def __init__(self, work: ProcessWork, process_ids: Collection[int]) -> None:
+    def __init__(self, work: ProcessWork, counted: Iterable[Counted]) -> None:
         self._work = work
-        self._processes: dict[int, Process] = {}
-        self._open: dict[int, set[int]] = {}  # attempts by process
-        self._closed: dict[int, list[int]] = {}  # to be written: attempts by process
-        self._accepted: dict[int, tuple[int, Channel]] = {}  # by process: when, on which route
-        self._read(process_ids)
+        self._counted = {each.process_id: each for each in counted}  # what names the process
+        self._processes: dict[int, Tried] = {}
+        self._open: dict[int, list[int]] = {}  # attempts by process
+        self._closed: list[tuple[int, int]] = []  # to be written: processes, each with an attempt
+        self._accepted: dict[tuple[int, Channel], list[int]] = {}  # by when, and on which route
+        self._read(self._counted)
 
-    def _read(self, process_ids: Collection[int]) -> None:
+    def _read(self, process_ids: Iterable[int]) -> None:
         """Nothing about them may wait to be written."""
         which = apsw.carray(array("q", process_ids))
-        execute = self._work.connection.execute
-        rows: list[tuple[Any, ...]] = execute(_READ, (which,)).fetchall()
-        for row in rows:
-            process = self._work.process_of(row)
-            self._processes[process.id] = process
-        opened: list[tuple[Any, ...]] = execute(_READ_OPEN, (which,)).fetchall()
-        for process_id, attempt in opened:
-            self._open.setdefault(process_id, set()).add(attempt)
+        rows: list[tuple[Any, ...]] = self._work.connection.execute(_READ, (which,)).fetchall()
+        for number, uuid, *state, attempt in rows:
+            opened = self._open.get(number)
+            if opened is not None:
+                opened.append(attempt)
+                continue
+            counted = self._counted[number]
+            self._processes[number] = Tried(number, uuid, counted.tenant, counted.plan, *state)
+            self._open[number] = [] if attempt is None else [attempt]
 
     def _again(self, process_id: int) -> None:
         """Write what waits; the process changed, and is read anew."""
@@ -143,14 +147,15 @@ class _Settling:
                 return rules.settled_before(verdict, accepted=before)
         opened = self._close(counted.process_id, counted.attempt)
         if verdict.right and accept(self, verdict, opened):
-            settled = Settled.ACCEPTED
+            settled, word = Settled.ACCEPTED, accepted
         else:
-            settled = Settled.LATE if verdict.right else Settled.WRONG
+            settled, word = _LATE if verdict.right else _WRONG
             self._go_on(verdict)
-        self._answer_claim(verdict, settled)
-        told = (counted.tenant, counted.uuid)
-        word = accepted if settled is Settled.ACCEPTED else settled.value
-        self._work.tell(told, "otp.attempt", word, verdict.actor, verdict.at_ms)
+        if verdict.claim is not None:
+            self._answer_claim(verdict, verdict.claim, settled)
+        named = counted.tenant, counted.uuid
+        line = rules.line(named, "otp.attempt", word, verdict.actor, verdict.at_ms)
+        self._work.trail.append(line)
         return settled
 
     def _close(self, process_id: int, attempt: int) -> bool:
@@ -159,23 +164,22 @@ class _Settling:
         if left is None or attempt not in left:
             return False
         left.remove(attempt)
-        self._closed.setdefault(process_id, []).append(attempt)
+        self._closed.append((process_id, attempt))
         return True
 
-    def _acceptable(self, verdict: Verdict) -> Process | None:
+    def _acceptable(self, verdict: Verdict) -> Tried | None:
         """The process, if what is right may be accepted."""
         process = self._processes.get(verdict.counted.process_id)
         return process if process and rules.is_acceptable(process, verdict) else None
 
-    def accept(self, verdict: Verdict, _: bool) -> bool:  # noqa: FBT001 - as settle calls
+    def accept(self, verdict: Verdict, __: bool) -> bool:  # noqa: FBT001 - as settle calls
         """Accept the process: True for one caller, since the next one finds it accepted."""
         process = self._acceptable(verdict)
         if process is None:
             return False
-        rules.route_contact(process)  # there is one, or nothing is accepted
-        channel = process.plan.routes[process.route].channel
-        self._accepted[process.id] = verdict.at_ms, channel
-        self._processes[process.id] = structs.replace(process, status=ProcessStatus.ACCEPTED)
+        channel, _ = process.contact()  # there is one, or nothing is accepted
+        self._accepted.setdefault((verdict.at_ms, channel), []).append(process.id)
+        process.status = _ACCEPTED
         return True
 
     def give_back(self, verdict: Verdict, opened: bool) -> bool:  # noqa: FBT001 - as settle calls
@@ -190,9 +194,8 @@ class _Settling:
         )
         self._again(counted.process_id)
         if opened:
-            process = self._processes[counted.process_id]
-            contact = rules.route_contact(process)
-            give_failure_back(self._work, process.tenant, contact.index, verdict.at_ms)
+            _, index = self._processes[counted.process_id].contact()
+            give_failure_back(self._work, counted.tenant, index, verdict.at_ms)
         return True
 
     def _go_on(self, verdict: Verdict) -> None:
@@ -208,49 +211,40 @@ class _Settling:
             )
             self._again(process_id)
 
-    def _answer_claim(self, verdict: Verdict, settled: Settled) -> None:
+    def _answer_claim(self, verdict: Verdict, claim: IdempotencyClaim, settled: Settled) -> None:
         """Keep the answer for a repetition; of a late one the process's end is the answer."""
-        if verdict.claim is None:
-            return
         connection = self._work.connection
         if settled is Settled.LATE:
             process = self._processes.get(verdict.counted.process_id)
             if process is None or not rules.is_open_at(process, verdict.at_ms):
-                claims.release(connection, verdict.counted, verdict.claim)
+                claims.release(connection, verdict.counted, claim)
                 return
         accepted = settled is Settled.ACCEPTED
-        claims.answer(connection, verdict.counted, verdict.claim, accepted=accepted)
+        claims.answer(connection, verdict.counted, claim, accepted=accepted)
 
     def write(self) -> None:
         """Write what was closed and accepted, of different instants one after the other."""
-        self._write_closed()
-        by_time: dict[int, list[int]] = {}
-        for process_id, (at_ms, _) in self._accepted.items():
-            by_time.setdefault(at_ms, []).append(process_id)
-        for at_ms, ids in by_time.items():
-            self._write_accepted(ids, at_ms)
+        if self._closed:
+            self._write_closed()
+        for (at_ms, channel), ids in self._accepted.items():
+            self._write_accepted(ids, channel, at_ms)
         self._accepted.clear()
 
     def _write_closed(self) -> None:
-        whole = [process_id for process_id in self._closed if not self._open[process_id]]
+        whole = {process_id for process_id, _ in self._closed if not self._open[process_id]}
         if whole:
             self._work.connection.execute(_CLOSE_ALL, (apsw.carray(array("q", whole)),))
-            for process_id in whole:
-                del self._closed[process_id]
-        for process_id, attempts in self._closed.items():  # of the rest others are compared yet
-            pairs = [(process_id, attempt) for attempt in attempts]
-            self._work.connection.executemany(_CLOSE, pairs)
+        if len(whole) < len(self._closed):  # of the rest others are compared yet
+            rest = [pair for pair in self._closed if pair[0] not in whole]
+            self._work.connection.executemany(_CLOSE, rest)
         self._closed.clear()
 
-    def _write_accepted(self, ids: Sequence[int], at_ms: int) -> None:
+    def _write_accepted(self, ids: Sequence[int], channel: Channel, at_ms: int) -> None:
         connection = self._work.connection
         which = apsw.carray(array("q", ids))
         connection.execute(_ACCEPT, (which, at_ms))
         if connection.changes() != len(ids):
             raise AssertionError("a process that was open is not")  # nothing of it is kept
-        for channel, forgive in _FORGIVE.items():
-            forgiven = [each for each in ids if self._accepted[each][1] is channel]
-            if forgiven:
-                connection.execute(forgive, (apsw.carray(array("q", forgiven)),))
+        connection.execute(_FORGIVE[channel], (which,))
         outbox_queue.void_all_queued(connection, ids, at_ms)
         os.sched_yield()

@@ -14,23 +14,24 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import apsw
 
 from otp_server.domain.process import FailureReason, ProcessStatus
+from otp_server.domain.process_id import format_uuid
 from otp_server.errors import AlreadyExists
 from otp_server.services.ports.processes import ClaimRefusal, StalePlan, Started
 from otp_server.stores import process_rules as rules
 from otp_server.stores.sqlite import claim_statements as claims
 from otp_server.stores.sqlite import outbox_queue, process_statements, setting_statements
+from otp_server.stores.sqlite.bulk_insert import BulkInsert, next_number
 from otp_server.stores.sqlite.process_rows import entities_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from otp_server.domain.challenge_type import Channel
+    from otp_server.services.ports.outbox import FirstLease, LeasedMessage
     from otp_server.services.ports.processes import IdempotencyClaim, NewProcess, StartOutcome
     from otp_server.stores.sqlite.process_rows import ProcessWork
 
@@ -43,26 +44,22 @@ STARTS_AT_ONCE: Final = 128
 _USED_UUIDS = (
     "SELECT p.uuid FROM carray(?) AS given CROSS JOIN processes AS p ON p.uuid = given.value"
 )
-_INSERT = (
-    "INSERT INTO processes (uuid, tenant, type_id, plan_id, status, attempts, generation, route,"
-    " route_status, route_attempts, key_id, created_at_ms, updated_at_ms, expires_at_ms,"
-    " phone_index, phone_sealed, phone_counted, email_index, email_sealed, email_counted,"
-    " address, entities)"
-    " VALUES (?1, ?2, ?3, ?4, 'new', 0, 1, ?5, 'new', 0, ?6, ?7, ?7, ?8,"
-    " ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)"
+_PROCESSES = BulkInsert(
+    "processes",
+    "id, uuid, tenant, type_id, plan_id, status, attempts, generation, route, route_status,"
+    " route_attempts, key_id, created_at_ms, updated_at_ms, expires_at_ms, phone_index,"
+    " phone_sealed, phone_counted, email_index, email_sealed, email_counted, address, entities",
 )
-_INSERT_ENTITY = (
-    "INSERT OR IGNORE INTO process_entities (entity_type, entity_id, type_id, process_id)"
-    " SELECT ?1, ?2, type_id, id FROM processes WHERE uuid = ?3"
+_ENTITIES = BulkInsert(
+    "process_entities", "entity_type, entity_id, type_id, process_id", verb="INSERT OR IGNORE"
 )
-_ID = "SELECT id FROM processes WHERE uuid = ?"
 _OPEN = {
     contact: (
         f"SELECT p.{contact}_index, p.type_id, p.tenant, p.id, p.uuid, p.expires_at_ms"  # noqa: S608 - our own words
         " FROM carray(?) AS given"
-        f" CROSS JOIN processes AS p INDEXED BY processes_{contact}_open"
-        f" ON p.{contact}_index = given.value"
-        f" AND p.{contact}_counted = 1 AND p.status IN ('new', 'sent') ORDER BY p.id"
+        f" CROSS JOIN processes AS p INDEXED BY processes_{contact}"
+        f" ON p.{contact}_index = given.value AND p.open = 1"
+        f" AND p.{contact}_counted = 1 ORDER BY p.id"
     )
     for contact in ("phone", "email")
 }
@@ -75,9 +72,11 @@ def start_processes(work: ProcessWork, batch: Sequence[NewProcess]) -> list[Star
         tenant: setting_statements.settings_version(work.connection, tenant)
         for tenant in {item.tenant for item in batch}
     }
+    leases = rules.first_leases(batch)
     outcomes: list[StartOutcome] = []
     for start in range(0, len(batch), STARTS_AT_ONCE):
-        outcomes += _Starting(work).start(batch[start : start + STARTS_AT_ONCE], versions)
+        part = slice(start, start + STARTS_AT_ONCE)
+        outcomes += _Starting(work).start(batch[part], leases[part], versions)
     return outcomes
 
 
@@ -91,7 +90,7 @@ def require_fresh(work: ProcessWork, batch: Sequence[NewProcess]) -> None:
     for item in batch:
         rules.first_contact(item)
         if item.uuid in used:
-            raise AlreadyExists("uuid", rules.spelled(item.uuid))
+            raise AlreadyExists("uuid", format_uuid(item.uuid))
         used.add(item.uuid)
 
 
@@ -101,8 +100,7 @@ def begin(work: ProcessWork, item: NewProcess, *, void: bool = False) -> int:
     A void one was in the queue too, and nobody could see it there: so it costs what another costs,
     whose process ends one with a message that waits (requirement 30).
     """
-    _Starting(work).begin(item)
-    process_id: int = work.connection.execute(_ID, (item.uuid,)).get
+    process_id = _Starting(work).begin(item)
     if void:
         outbox_queue.void_queued(work.connection, process_id, item.created_at_ms)
     return process_id
@@ -139,22 +137,39 @@ class _Starting:
         self._ended: defaultdict[tuple[ProcessStatus, FailureReason | None, int], list[int]]
         self._ended = defaultdict(list)
         self._new: list[NewProcess] = []
+        self._leases: list[FirstLease | None] = []  # of those
         self._contacts: set[_Contact] = set()
         self._claims: set[tuple[str, str, str, str]] = set()
+        # Written:
+        self._leased: dict[bytes, LeasedMessage] = {}  # by uuid
 
-    def start(self, batch: Sequence[NewProcess], versions: dict[str, int]) -> list[StartOutcome]:
+    def start(
+        self,
+        batch: Sequence[NewProcess],
+        leases: Sequence[FirstLease | None],
+        versions: dict[str, int],
+    ) -> list[StartOutcome]:
         """Start each, and write."""
         self._read(contact for item in batch if item.supersedes for contact in _counted(item))
-        outcomes = [self._start(item, versions[item.tenant]) for item in batch]
+        outcomes = [
+            self._start(item, lease, versions[item.tenant])
+            for item, lease in zip(batch, leases, strict=True)
+        ]
         self._write()
-        return outcomes
+        return [self._with_message(outcome) for outcome in outcomes] if self._leased else outcomes
 
-    def begin(self, item: NewProcess) -> None:
-        """Begin one, whatever its claim and its plan's version, and write."""
-        self._begin(item)
-        self._write()
+    def _with_message(self, outcome: StartOutcome) -> StartOutcome:
+        if not isinstance(outcome, Started) or outcome.replayed:
+            return outcome
+        message = self._leased.get(outcome.uuid)
+        return Started(outcome.uuid, outcome.plan, outcome.route, message=message)
 
-    def _start(self, item: NewProcess, version: int) -> StartOutcome:
+    def begin(self, item: NewProcess) -> int:
+        """Begin one, whatever its claim and its plan's version, and write; its id."""
+        self._begin(item, None)
+        return self._write()
+
+    def _start(self, item: NewProcess, lease: FirstLease | None, version: int) -> StartOutcome:
         claimed = None if item.claim is None else self._recall(item, item.claim)
         if claimed is not None:
             word = rules.start_word(claimed)
@@ -164,7 +179,7 @@ class _Starting:
             return claimed
         if item.settings_version != version:
             return StalePlan.STALE
-        self._begin(item)
+        self._begin(item, lease)
         if item.claim is not None:
             connection, claim = self._work.connection, item.claim
             claims.take_for_start(connection, item.tenant, claim, item.uuid, item.route)
@@ -178,7 +193,7 @@ class _Starting:
             self._write()
         return _recall_start(self._work, item.tenant, claim, item.created_at_ms)
 
-    def _begin(self, item: NewProcess) -> None:
+    def _begin(self, item: NewProcess, lease: FirstLease | None) -> None:
         contacts = _counted(item)
         if item.supersedes:
             if not self._contacts.isdisjoint(contacts):
@@ -188,6 +203,7 @@ class _Starting:
                 self._supersede_older(item, contact)
         self._contacts.update(contacts)
         self._new.append(item)
+        self._leases.append(lease)
 
     def _supersede_older(self, item: NewProcess, contact: _Contact) -> None:
         """End the open processes of a counted contact: mostly there is one, or none."""
@@ -218,40 +234,39 @@ class _Starting:
                 if found is not None:
                     found.append((process[0], process[1], process[2]))
 
-    def _write(self) -> None:
-        """Write what was ended, then what was begun, in order."""
+    def _write(self) -> int:
+        """Write what was ended, then what was begun, in order; the id of the first of these."""
         for (status, failure, at_ms), process_ids in self._ended.items():
             process_statements.end_all(self._work, process_ids, status, failure, at_ms)
-        if self._new:
-            self._insert(self._new)
-            self._enqueue()
+        first = self._insert(self._new) if self._new else 0
         for contact in self._contacts:
             self._open.pop(contact, None)  # one more is open now
         self._ended.clear()
         self._new.clear()
+        self._leases.clear()
         self._contacts.clear()
         self._claims.clear()
+        return first
 
-    def _insert(self, items: Sequence[NewProcess]) -> None:
+    def _insert(self, items: Sequence[NewProcess]) -> int:
         connection, plans = self._work.connection, self._work.plans
         plan_ids = {id(item.plan): item.plan for item in items}
         numbers = {key: plans.keep(connection, plan) for key, plan in plan_ids.items()}
-        connection.executemany(_INSERT, [_row(item, numbers[id(item.plan)]) for item in items])
+        first = next_number(connection, "processes")
+        values: list[Any] = []
+        entities: list[Any] = []
+        for process_id, item in enumerate(items, first):
+            values += _row(process_id, item, numbers[id(item.plan)])
+            for each in item.entities:
+                entities += (each.type, each.id, item.plan.type_id, process_id)
+        _PROCESSES.insert(connection, values)
         os.sched_yield()
-        entities = [(each.type, each.id, item.uuid) for item in items for each in item.entities]
         if entities:
-            connection.executemany(_INSERT_ENTITY, entities)
-
-    def _enqueue(self) -> None:
-        for (channel, leaves), alike in groupby(self._new, _kind_of_message):
-            uuids = [item.uuid for item in alike]
-            outbox_queue.enqueue_first(self._work.connection, uuids, channel, leaves=leaves)
-            os.sched_yield()
-
-
-def _kind_of_message(item: NewProcess) -> tuple[Channel, bool]:
-    leaves = rules.leaves(item.plan, item.route, rules.channels_of(item))
-    return item.plan.routes[item.route].channel, leaves
+            _ENTITIES.insert(connection, entities)
+        for message in outbox_queue.enqueue_first(connection, items, self._leases, first):
+            self._leased[message.uuid] = message
+        os.sched_yield()
+        return first
 
 
 def _counted(item: NewProcess) -> list[_Contact]:
@@ -262,25 +277,30 @@ def _counted(item: NewProcess) -> list[_Contact]:
     ]
 
 
-def _row(item: NewProcess, plan_id: int) -> tuple[Any, ...]:
+def _row(process_id: int, item: NewProcess, plan_id: int) -> tuple[Any, ...]:
+    phone, email, counted = item.phone, item.email, item.counted_indexes
     return (
+        process_id,
         item.uuid,
         item.tenant,
         item.plan.type_id,
         plan_id,
+        "new",
+        0,
+        1,
         item.route,
+        "new",
+        0,
         item.key_id,
         item.created_at_ms,
+        item.created_at_ms,
         item.expires_at_ms,
-        *_contact_columns(item),
+        None if phone is None else phone.index,
+        None if phone is None else phone.sealed,
+        phone is not None and phone.index in counted,
+        None if email is None else email.index,
+        None if email is None else email.sealed,
+        email is not None and email.index in counted,
         item.actor.address,
         entities_text(item.entities),
     )
-
-
-def _contact_columns(item: NewProcess) -> Iterator[Any]:
-    for contact in (item.phone, item.email):
-        if contact is None:
-            yield from (None, None, 0)
-        else:
-            yield from (contact.index, contact.sealed, contact.index in item.counted_indexes)
