@@ -118,13 +118,6 @@ class Process(msgspec.Struct, frozen=True, gc=False):
     updated_at_ms: int
     expires_at_ms: int
 
-    def is_of_the_future(self, now_ms: int) -> bool:
-        """Whether the wall clock went back across a restart, so that its age cannot be told.
-
-        Beyond ``CLOCK_SKEW_MS`` no code of it may be tried (requirement 17).
-        """
-        return now_ms < self.created_at_ms - CLOCK_SKEW_MS
-
     def status_at(self, now_ms: int) -> ProcessStatus:
         """Its status now, whether or not the sweep has been here."""
         if self.status.is_open and now_ms >= self.expires_at_ms:

@@ -196,10 +196,6 @@ class ProcessLimits:
         if self._guards is not None:
             self._guards.verified(uuid, now_ms)
 
-    def quotas(self, charged: Charged, now_ms: int) -> Quotas:
-        """What is left after a start that was let in."""
-        return charged.charges.quotas(now_ms)
-
     def _start(self, wish: Wish) -> tuple[Gate, Keys]:
         """Which limits are asked for a start, and their keys."""
         tenant, indexes = wish.asker.tenant, wish.indexes

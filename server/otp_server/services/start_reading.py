@@ -107,7 +107,7 @@ class Ready(msgspec.Struct, frozen=True, gc=False):
     """A request that is in order.
 
     ``usable`` are the contacts that may get the code, sorted; ``route`` is the position of its
-    first route, which is over ``channel``.
+    first route.
     """
 
     version: int
@@ -115,7 +115,6 @@ class Ready(msgspec.Struct, frozen=True, gc=False):
     contacts: Mapping[Channel, str]
     usable: Sequence[Channel]
     route: int
-    channel: Channel
 
     def __repr__(self) -> str:
         """Without contacts."""
@@ -189,10 +188,10 @@ class StartReader:
                 problems = {**problems, FIELD_OF[Channel.SMS]: [problem.text]}
         if problems:
             return Declined(invalid(problems), contacts)
-        if way.route is None or way.channel is None:
+        if way.route is None:
             down = ProcessRefused(ErrorKind.OTP_DELIVERY_FAILED, Reason.PROVIDERS_DOWN)
             return Declined(down, contacts)
-        return Ready(planned.version, plan, contacts, way.usable, way.route, way.channel)
+        return Ready(planned.version, plan, contacts, way.usable, way.route)
 
 
 class _Planned:
@@ -214,8 +213,7 @@ class _Planned:
         open_channels = frozenset(filter(self._can_send, usable))
         route = plan.next_route(-1, open_channels)
         problems = route_problems(plan, given)
-        channel = None if route is None else plan.routes[route].channel
-        way = _Way(problems, tuple(sorted(usable)), Channel.SMS in usable, route, channel)
+        way = _Way(problems, tuple(sorted(usable)), Channel.SMS in usable, route)
         self.ways[channels] = way
         return way
 
@@ -227,7 +225,6 @@ class _Way(msgspec.Struct, frozen=True, gc=False):
     usable: tuple[Channel, ...]
     by_sms: bool
     route: int | None
-    channel: Channel | None
 
 
 def _form_problems(asked: Handshake) -> Problems:

@@ -132,7 +132,8 @@ class StartService:
                 outcomes[i] = foreseen
             else:
                 life_s = self._life_s(item.plan)
-                outcomes[i] = HandshakeAnswer(one.type_name, item.channel, life_s, foreseen)
+                channel = item.plan.routes[item.route].channel
+                outcomes[i] = HandshakeAnswer(one.type_name, channel, life_s, foreseen)
         return _all(outcomes)
 
     async def start_many(self, starts: Sequence[Start]) -> list[StartingOutcome]:
@@ -332,7 +333,7 @@ class StartService:
             uuid=format_uuid(result.uuid),
             channel=result.plan.routes[result.route].channel,
             replayed=result.replayed,
-            quotas=None if charged is None else self._limits.quotas(charged, now_ms),
+            quotas=None if charged is None else charged.charges.quotas(now_ms),
         )
 
 

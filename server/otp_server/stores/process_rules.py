@@ -324,9 +324,6 @@ def require_reportable(report: DeliveryReport) -> None:
 
 # The audit trail.
 
-spelled = format_uuid
-"""A process's uuid as the audit trail names it."""
-
 
 def line(
     process: tuple[str, bytes], action: str, outcome: str, actor: Actor, at_ms: int

@@ -49,7 +49,7 @@ SVC_ASKED = Asked(
     [
         HANDSHAKE,
         Start(*(getattr(HANDSHAKE, name) for name in HANDSHAKE.__struct_fields__), KEY),
-        Ready(1, None, CONTACTS, tuple(CONTACTS), 0, next(iter(CONTACTS))),  # type: ignore[arg-type] # no plan is looked at
+        Ready(1, None, CONTACTS, tuple(CONTACTS), 0),  # type: ignore[arg-type] # no plan is looked at
         Declined(None, CONTACTS),  # type: ignore[arg-type] # no refusal either
         SEARCH,
         SmsStart(b"x", PHONE),

@@ -54,8 +54,6 @@ class Envelopes:
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
-        self._alike: dict[object, bytes] = {}  # of one instant
-        self._alike_ms = 0
         self.error_style = ErrorStyle(self.refuse, ErrorEnvelope, JSON)
 
     def wrap(
@@ -63,16 +61,6 @@ class Envelopes:
     ) -> Response:
         """A good answer."""
         return Response(_encode(Envelope("ok", self._now_ms(), data)), status, JSON, headers)
-
-    def repeat(self, data: object, headers: tuple[tuple[str, str], ...] = ()) -> Response:
-        """A good answer whose data many answers of one instant have; it must be hashable."""
-        now_ms = self._now_ms()
-        if now_ms != self._alike_ms:
-            self._alike, self._alike_ms = {}, now_ms
-        body = self._alike.get(data)
-        if body is None:
-            body = self._alike[data] = _encode(Envelope("ok", now_ms, data))
-        return Response(body, 200, JSON, headers)
 
     def refuse(self, error: ApiError) -> Response:
         """A bad answer."""

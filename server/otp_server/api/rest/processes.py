@@ -93,7 +93,7 @@ def process_operations(
 
     def handshake(told: HandshakeAnswer) -> Response:
         data = HandshakeData(told.type, told.channel, told.available_in_s)
-        return envelopes.repeat(data, limit_headers(told.quotas))
+        return envelopes.wrap(data, headers=limit_headers(told.quotas))
 
     def init(told: StartAnswer) -> Response:
         headers = _headers(told.quotas, replayed=told.replayed)
@@ -101,7 +101,7 @@ def process_operations(
 
     def attempt(told: Accepted | Wrong) -> Response:
         headers = _headers(told.quotas, replayed=told.replayed)
-        return envelopes.repeat(AttemptData(isinstance(told, Accepted)), headers)
+        return envelopes.wrap(AttemptData(isinstance(told, Accepted)), headers=headers)
 
     shared: dict[str, Any] = {
         "error_style": envelopes.error_style,

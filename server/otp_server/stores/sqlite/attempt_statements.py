@@ -46,6 +46,7 @@ ATTEMPTS_AT_ONCE: Final = 128
 """Attempts counted, or settled, by one set of statements."""
 
 _READ = (
+    # the fields of Tried in their order, a plan's number and digest for the plan, then failures
     "SELECT p.id, p.uuid, p.tenant, p.plan_id, plans.digest, p.status, p.failure, p.phone_index,"
     " p.email_index, p.attempts, p.key_id, p.generation, p.route, p.route_attempts,"
     " p.created_at_ms, p.expires_at_ms, p.given_back,"
@@ -127,54 +128,17 @@ class _Counting:
         which = apsw.carray(tuple(uuids))
         rows: list[tuple[Any, ...]] = work.connection.execute(_READ, (which,)).fetchall()
         plans: dict[bytes, Plan] = {}  # most processes of a batch have the same
-        for (
-            number,
-            uuid,
-            tenant,
-            plan_id,
-            digest,
-            status,
-            failure,
-            phone,
-            email,
-            attempts,
-            key_id,
-            generation,
-            route,
-            route_attempts,
-            created_at_ms,
-            expires_at_ms,
-            given_back,
-            by_phone,
-            phone_at_ms,
-            by_email,
-            email_at_ms,
-        ) in rows:
+        for row in rows:
+            number, uuid, tenant, plan_id, digest, *state = row[:-4]
+            by_phone, phone_at_ms, by_email, email_at_ms = row[-4:]
             plan = plans.get(digest)
             if plan is None:
                 plan = plans[digest] = work.plans.get(work.connection, plan_id, digest)
-            processes[uuid] = Tried(
-                number,
-                uuid,
-                tenant,
-                plan,
-                status,
-                failure,
-                phone,
-                email,
-                attempts,
-                key_id,
-                generation,
-                route,
-                route_attempts,
-                created_at_ms,
-                expires_at_ms,
-                given_back,
-            )
-            if by_phone is not None:
-                failures[tenant, phone] = by_phone, phone_at_ms
-            if by_email is not None:
-                failures[tenant, email] = by_email, email_at_ms
+            process = processes[uuid] = Tried(number, uuid, tenant, plan, *state)
+            if process.phone is not None and by_phone is not None:
+                failures[tenant, process.phone] = by_phone, phone_at_ms
+            if process.email is not None and by_email is not None:
+                failures[tenant, process.email] = by_email, email_at_ms
 
     def _count(self, item: NewAttempt) -> CountOutcome:
         taken = None

@@ -57,11 +57,11 @@ class WorkerStatistics:
     """What a worker has done since it began, and what waits."""
 
     groups: int
-    """Transactions committed."""
+    """Transactions that ended as they should: also that of one operation alone which raised."""
     failed_groups: int
     """Transactions rolled back; each of their operations heard StoreUnavailable."""
     operations: int
-    """Operations run in committed transactions, failed ones too."""
+    """Operations run in them, failed ones too."""
     undos: int
     """Undos committed."""
     queued: int
