@@ -25,7 +25,7 @@ from rich.table import Table
 
 from bench.suite import budgets, instructions, servers
 from bench.suite.figures import Quantity, Record, middle
-from bench.suite.http_servers import CONNECTIONS as HTTP_CONNECTIONS
+from bench.suite.http_servers import SIZES_MOST as HTTP_SIZES_MOST
 from bench.suite.machine import describe, raise_descriptors
 from bench.suite.processes import BenchError, NotHereError
 from bench.suite.report import Contents, number, page, scenarios_of
@@ -141,7 +141,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
     sizes, http_sizes = preset.sizes, preset.http_sizes
     if options.sizes:
         sizes = tuple(map(int, options.sizes.split(",")))
-        http_sizes = tuple(size for size in sizes if size <= HTTP_CONNECTIONS)
+        http_sizes = tuple(size for size in sizes if size <= HTTP_SIZES_MOST)
     return replace(
         preset,
         plan=plan,

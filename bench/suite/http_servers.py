@@ -58,6 +58,8 @@ OURS, SLOW, BARE, GO, GO_JSON, GO_SAME = (
 )
 TRANSPORTS = {OURS: "native", SLOW: "hypercorn"}
 CONNECTIONS = 64
+SIZES_MOST = 256
+"""Of a closed loop at the most."""
 RATE_MOST = {OURS: 18_000.0, SLOW: 1_500.0, BARE: 1_500.0, GO: 0.0, GO_JSON: 0.0, GO_SAME: 0.0}
 """Requests a second that nobody here reaches: so many are there to be asked."""
 ACCOUNTS = 256

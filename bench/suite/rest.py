@@ -1,6 +1,7 @@
 """The scenarios of the faces of apps: our whole server over both transports, beside peers.
 
-rest-KIND-N      one request outstanding on each of N keep-alive connections (``rest_requests``)
+rest-KIND-N      one request outstanding on each of N keep-alive connections (``rest_requests``);
+                 more than 64 are for what commits: init and attempt
 confirm-N        the same, of codes that devices were issued
 svc-verify-N     the same, of codes that accounts were sent, for a web client with an open socket
 ...-half         open loop on 64 connections, of each of our transports at half of its own maximum
@@ -23,6 +24,7 @@ from bench.suite.http_servers import (
     GO_SAME,
     OURS,
     RATE_MOST,
+    SIZES_MOST,
     SLOW,
     Servers,
 )
@@ -41,6 +43,8 @@ _CONFIRMS_MOST = {OURS: 20_000.0, SLOW: 1_500.0}
 """A second: for each that might be answered there is a device."""
 _NOT_HOT = frozenset({"search", "page"})
 """Both transports answer these alike."""
+_COMMITTED = frozenset({"init", "attempt"})
+"""Those that share a commit are asked over more connections too."""
 SCENARIOS = {
     **{kind: f"rest-{kind}" for kind in KINDS},
     "confirm": "confirm",
@@ -106,6 +110,7 @@ def _scenarios(bench: Bench, kinds: Sequence[str]) -> list[_Scenario]:
         _Scenario(f"{SCENARIOS[kind]}-{size}", kind, size, half=False)
         for kind in kinds
         for size in sizes
+        if size <= CONNECTIONS or kind in _COMMITTED
     ]
     half = [_Scenario(f"{SCENARIOS[kind]}-half", kind, CONNECTIONS, half=True) for kind in kinds]
     return closed + half
@@ -119,7 +124,7 @@ def _says_something(scenario: _Scenario, names: Sequence[str]) -> bool:
 def _requests_most(bench: Bench, rate: float) -> int:
     """Of one scenario."""
     settings = bench.settings
-    return int(settings.plan.most * ((settings.seconds + settings.warmup_s) * rate + CONNECTIONS))
+    return int(settings.plan.most * ((settings.seconds + settings.warmup_s) * rate + SIZES_MOST))
 
 
 def _codes_most(bench: Bench, name: str) -> int:

@@ -73,7 +73,7 @@ class Settings:
     seconds: float
     warmup_s: float
     sizes: tuple[int, ...] = (1, 64, 1_000, 10_000)
-    http_sizes: tuple[int, ...] = (1, 64)
+    http_sizes: tuple[int, ...] = (1, 64, 256)
     servers: frozenset[str] | None = None
     idle_connections: int = 10_000
     idle_processes: int = 1

@@ -164,6 +164,15 @@ class Durations(Collector):
         yield HistogramMetricFamily(self._name, self._documentation, buckets, self._sum_s)
 
 
+class AlikeHistogram(Histogram):
+    """The library's, which counts many alike in one step too."""
+
+    def observe_alike(self, amount: float, count: int) -> None:
+        """As ``observe`` so many times."""
+        self._sum.inc(amount * count)
+        self._buckets[bisect_left(self._upper_bounds, amount)].inc(count)
+
+
 class Metrics:
     """Everything ``/metrics`` shows. One instance a server, built by the composition root."""
 
@@ -212,7 +221,7 @@ class Metrics:
             ["channel", "outcome", "problem"],
             registry=r,
         )
-        self.delivery_seconds = Histogram(
+        self.delivery_seconds = AlikeHistogram(
             "otp_delivery_seconds",
             "How long a provider took for a message.",
             ["channel"],

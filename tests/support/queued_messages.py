@@ -237,13 +237,14 @@ class DeliveryStage:
         *,
         watch: DeliveryWatch | None = None,
         sms: ToldSender | None = None,
+        email: ToldSender | None = None,
         **options: float,
     ) -> None:
         self.clock = TrioClock()
         self.outbox = QueuedMessages()
         self.metrics = Metrics()
         self.sms = ToldSender() if sms is None else sms
-        self.email = ToldSender()
+        self.email = ToldSender() if email is None else email
         self.keyring = Keyring([("k1", KEY)])
         breaker = BreakerOptions(faults=3, open_s=10, open_max_s=60)
         self.service = DeliveryService(

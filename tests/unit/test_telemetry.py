@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from otp_server.core import Passcode
 from otp_server.domain.challenge import Route
@@ -225,6 +226,32 @@ def test_durations_are_counted_up_to_each_bound() -> None:
         f"{name}_count": 6.0,
         f"{name}_sum": pytest.approx(13.001),
     }
+
+
+def test_durations_of_a_channel_read_as_the_librarys_do() -> None:
+    """What dashboards ask for is the same: names, labels, bounds and the instants of birth."""
+    ours, theirs = Metrics(), CollectorRegistry()
+    library = Histogram(
+        "otp_delivery_seconds",
+        "How long a provider took for a message.",
+        ["channel"],
+        buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30),
+        registry=theirs,
+    )
+    for channel, seconds, count in [("sms", 0.005, 3), ("email", 31.0, 1), ("sms", 0.25, 2)]:
+        ours.delivery_seconds.labels(channel=channel).observe_alike(seconds, count)
+        for _ in range(count):
+            library.labels(channel=channel).observe(seconds)
+    ours.delivery_seconds.labels(channel="other")
+    library.labels(channel="other")
+
+    def shown(page: str) -> list[str]:
+        lines = [line for line in page.splitlines() if "otp_delivery_seconds" in line]
+        return [re.sub(r"(_created\{.*\}) [\d.e+]+$", r"\1", line) for line in lines]
+
+    expected = shown(generate_latest(theirs).decode())
+    assert shown(ours.render().decode()) == expected
+    assert len(expected) == 4 + 3 * (14 + 2 + 1)
 
 
 def test_the_size_of_the_page_is_bounded() -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from otp_server.api.lanes import Lane, Load, Waiting, overloaded
-from otp_server.api.limit_headers import with_limits
+from otp_server.api.limit_headers import limit_headers
 from otp_server.api.operation import ApiError, Request, Response
 from otp_server.api.resources import (
     Callers,
@@ -233,11 +233,7 @@ class HotFace:
             if start:
                 await trio.lowlevel.checkpoint()  # a full batch would keep the others waiting
             few = answered[start : start + _ANSWERS_AT_ONCE]
-            closing = self._draining()
-            self._send(
-                [self._answer(operation, each, outcome, closing) for each, outcome in few],
-                [each.since for each, _ in few],
-            )
+            self._send(self._answers(operation, few), [each.since for each, _ in few])
 
     async def _refuse_late(self) -> None:
         """Refuse who waited too long, when it is too long, and call who was put off for them."""
@@ -256,23 +252,24 @@ class HotFace:
                     )
             self._begin_all()  # nobody waits for those who were refused
 
-    def _answer(
-        self,
-        operation: Operation[Any, Any],
-        waiting: Waiting,
-        outcome: object,
-        closing: bool,  # noqa: FBT001 - of each answer of a batch, so no keyword
-    ) -> Answer:
-        try:
-            said = operation.end(outcome)
-        except Exception as error:  # noqa: BLE001 - told, logged and counted
-            return self._refuse(operation.error_style, waiting.request, error)
-        headers = said.headers
-        if waiting.quotas is not None:
-            headers = with_limits(headers, waiting.quotas)
-        if closing and _CLOSE not in headers:
-            headers = (*headers, _CLOSE)
-        return waiting.request, said.status, said.content_type, headers, said.body
+    def _answers(
+        self, operation: Operation[Any, Any], answered: Sequence[tuple[Waiting, Any]]
+    ) -> list[Answer]:
+        answers: list[Answer] = []
+        end, closing = operation.end, self._draining()
+        for waiting, outcome in answered:
+            try:
+                said = end(outcome)
+            except Exception as error:  # noqa: BLE001 - told, logged and counted
+                answers.append(self._refuse(operation.error_style, waiting.request, error))
+                continue
+            headers = limit_headers(said.quotas, waiting.quotas)
+            if said.headers:
+                headers = (*headers, *said.headers)
+            if closing and _CLOSE not in headers:
+                headers = (*headers, _CLOSE)
+            answers.append((waiting.request, said.status, said.content_type, headers, said.body))
+        return answers
 
     def _refuse(self, style: ErrorStyle, request: HttpRequest, error: Exception) -> Answer:
         try:

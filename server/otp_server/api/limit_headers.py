@@ -17,18 +17,12 @@ POLICIES = "RateLimit-Policy"
 LEFT = "RateLimit"
 
 
-def limit_headers(quotas: Quotas | None) -> Headers:
-    """The two headers; none where nothing is told."""
-    if quotas is None or not (left := quotas.left):
-        return ()
-    return (POLICIES, quotas.policies), (LEFT, left)
-
-
-def with_limits(headers: Headers, quotas: Quotas) -> Headers:
-    """With what is left of more limits, behind what ``headers`` tell of others at their begin."""
-    if not (left := quotas.left):
-        return headers
-    if not headers or headers[0][0] != POLICIES:
-        return (POLICIES, quotas.policies), (LEFT, left), *headers
-    (_, policies), (_, others), *rest = headers
-    return (POLICIES, f"{policies}, {quotas.policies}"), (LEFT, f"{others}, {left}"), *rest
+def limit_headers(quotas: Quotas | None, more: Quotas | None = None) -> Headers:
+    """The two headers, of ``quotas`` and behind them of ``more``; none where nothing is told."""
+    left = "" if quotas is None else quotas.left
+    if more is not None and (more_left := more.left):
+        if quotas is None or not left:
+            return (POLICIES, more.policies), (LEFT, more_left)
+        policies = f"{quotas.policies}, {more.policies}"
+        return (POLICIES, policies), (LEFT, f"{left}, {more_left}")
+    return () if quotas is None or not left else ((POLICIES, quotas.policies), (LEFT, left))

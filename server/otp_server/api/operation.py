@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from otp_server.api.limit_headers import LEFT, POLICIES, with_limits
+from otp_server.api.limit_headers import LEFT, POLICIES, limit_headers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -75,12 +75,16 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):
-    """A whole answer. The listener adds what all answers say, such as ``Cache-Control``."""
+    """A whole answer. The listener adds what all answers say, such as ``Cache-Control``.
+
+    ``quotas`` are told too, in headers before ``headers``.
+    """
 
     body: bytes
     status: int = 200
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
+    quotas: Quotas | None = None
 
 
 class ApiError(Exception):
@@ -228,9 +232,7 @@ class Operation(Generic[C, O]):
         command, quotas = self.begin(request)
         [outcome] = await self.call([command])
         said = self.end(outcome)
-        if quotas is None:
-            return said
-        headers = with_limits(said.headers, quotas)
+        headers = (*limit_headers(said.quotas, quotas), *said.headers)
         return Response(said.body, said.status, said.content_type, headers)
 
     def begin(self, request: Request) -> tuple[C, Quotas | None]:

@@ -67,11 +67,19 @@ def open_senders(
 ) -> dict[Channel, Provider]:
     """Each channel's provider, with a breaker of its own. Nothing is connected to yet.
 
+    Channels with the same outbox file have one sender: what they write at once is one writing.
+
     Call it inside Trio; close each sender with ``aclose``. OSError for a ``ca_file`` that cannot
     be read (``ssl.SSLError`` when it holds no certificate).
     """
+    files: dict[OutboxFileOptions, Sender] = {}
     return {
-        channel: Provider(_open(chosen, clock), CircuitBreaker(breaker))
+        channel: Provider(
+            files.setdefault(chosen, _open(chosen, clock))
+            if isinstance(chosen, OutboxFileOptions)
+            else _open(chosen, clock),
+            CircuitBreaker(breaker),
+        )
         for channel, chosen in options.items()
     }
 

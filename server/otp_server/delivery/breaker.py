@@ -87,13 +87,13 @@ class CircuitBreaker:
             return 1 << 30
         return 0 if self.wait_s > 0 or self._in_flight else 1
 
-    def begin(self) -> None:
-        """A message goes to the provider now."""
-        self._in_flight += 1
+    def begin(self, count: int = 1) -> None:
+        """So many messages go to the provider now."""
+        self._in_flight += count
 
-    def end(self, outcome: SendOutcome | None) -> None:
-        """What became of it; None: it was cut off."""
-        self._in_flight -= 1
+    def end(self, outcome: SendOutcome | None, count: int = 1) -> None:
+        """What became of so many in a row; None: they were cut off."""
+        self._in_flight -= count
         fault = None if outcome is None else is_fault(outcome)
         if fault is None:
             return
@@ -102,6 +102,10 @@ class CircuitBreaker:
             self._down_since = None
             self._open_s = self._options.open_s
             return
+        for _ in range(count):
+            self._fail()
+
+    def _fail(self) -> None:
         self._faults += 1
         if self._down_since is None:
             if self._faults >= self._options.faults:

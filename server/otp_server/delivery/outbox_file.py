@@ -23,18 +23,32 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from otp_server.domain.challenge_type import Channel
     from otp_server.services.ports.delivery import Message, SendOutcome
 
 _MODE = 0o600
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _TAIL_BYTES = 65_536
 _RETRY_MS = 1000
-_ENCODE = msgspec.json.Encoder().encode
+_ENCODE = msgspec.json.Encoder().encode_lines
 
 log = get_logger(__name__)
 
 
-def append_lines(path: Path, lines: Sequence[bytes]) -> int:
+class _Line(msgspec.Struct, frozen=True, gc=False):
+    """What people look for of a message; the code is in it. The repr shows nothing of it."""
+
+    channel: Channel
+    to: str
+    subject: str
+    text: str
+    process: str
+
+    def __repr__(self) -> str:
+        return "<_Line>"
+
+
+def append_lines(path: Path, lines: bytes) -> int:
     """Append ``lines``, which end in a newline each, or as many as there is room for: how many.
 
     OSError: none of them is in the file.
@@ -48,17 +62,14 @@ def append_lines(path: Path, lines: Sequence[bytes]) -> int:
         size = _whole_lines_end(file, found.st_size)
         if size != found.st_size:
             os.ftruncate(file, size)
-        written = os.write(file, b"".join(lines))
-        count = kept = 0
-        while count < len(lines) and kept + len(lines[count]) <= written:
-            kept += len(lines[count])
-            count += 1
+        written = os.write(file, lines)
+        kept = lines.rfind(b"\n", 0, written) + 1
         if kept != written:
             with suppress(OSError):  # then who writes next takes the torn line away
                 os.ftruncate(file, size + kept)
-        if lines and not count:
+        if lines and not kept:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        return count
+        return lines.count(b"\n", 0, kept)
     finally:
         os.close(file)
 
@@ -76,8 +87,21 @@ def _whole_lines_end(file: int, end: int) -> int:
     return 0
 
 
+class _Batch:
+    """Lines of one caller, and how many of them are in the file; None while nobody wrote."""
+
+    __slots__ = ("lines", "written")
+
+    def __init__(self, lines: bytes) -> None:
+        self.lines = lines
+        self.written: int | None = None
+
+
 class OutboxFileSender:
-    """Writes what it is given into ``path``; fit for any channel."""
+    """Writes what it is given into ``path``; fit for any channel, and for several at once.
+
+    Who comes while another writes has his lines written with those of all who wait.
+    """
 
     name = "outbox"
     concurrency = 256
@@ -85,40 +109,47 @@ class OutboxFileSender:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._limiter = trio.CapacityLimiter(1)  # who waits would wait for the file's lock
+        self._waiting: list[_Batch] = []
+        self._lock = trio.Lock()  # who waits in a thread would wait for the file's lock there
 
     async def send(self, message: Message) -> SendOutcome:
-        """Append it. Raises nothing; a message whose writing was cancelled is in the file."""
+        """Append it. Raises nothing; one that was cancelled while it was written is in the file."""
         [outcome] = await self.send_many([message])
         return outcome
 
     async def send_many(self, messages: Sequence[Message]) -> Sequence[SendOutcome]:
         """Append them at once, as ``send`` each."""
-        lines = [_line(message) for message in messages]
+        lines = _ENCODE(
+            [_Line(one.channel, one.to, one.subject, one.text, one.process) for one in messages]
+        )
+        batch = _Batch(lines)
+        self._waiting.append(batch)
+        try:
+            async with self._lock:
+                if batch.written is None:
+                    await self._write_waiting()
+        finally:
+            if batch in self._waiting:  # cancelled before anybody wrote it
+                self._waiting.remove(batch)
+        count = batch.written or 0
+        left = NotSent(SendProblem.UNREACHABLE, _RETRY_MS)
+        return [Sent()] * count + [left] * (len(messages) - count)
+
+    async def _write_waiting(self) -> None:
+        """Those of all who wait, in one go. A thread cannot be cancelled, so this cannot be."""
+        batches, self._waiting = self._waiting, []
+        lines = b"".join([batch.lines for batch in batches])
         count = 0
         try:
-            count = await trio.to_thread.run_sync(
-                append_lines, self._path, lines, limiter=self._limiter
-            )
+            with trio.CancelScope(shield=True):
+                count = await trio.to_thread.run_sync(append_lines, self._path, lines)
         except OSError as error:
             log.warning(
                 "the outbox file cannot be written", path=str(self._path), why=error.strerror
             )
-        left = NotSent(SendProblem.UNREACHABLE, _RETRY_MS)
-        return [Sent()] * count + [left] * (len(lines) - count)
+        for batch in batches:
+            batch.written = min(count, batch.lines.count(b"\n"))
+            count -= batch.written
 
     async def aclose(self) -> None:
         """Nothing is kept open."""
-
-
-def _line(message: Message) -> bytes:
-    line = _ENCODE(
-        {
-            "channel": message.channel,
-            "to": message.to,
-            "subject": message.subject,
-            "text": message.text,
-            "process": message.process,
-        }
-    )
-    return line + b"\n"

@@ -60,7 +60,7 @@ LINE_TYPES_FOR_SMS = frozenset({LineType.MOBILE, LineType.FIXED_LINE_OR_MOBILE, 
 """Those that take an SMS and cost their sender no premium."""
 
 
-class Phone(msgspec.Struct, frozen=True):
+class Phone(msgspec.Struct, frozen=True, gc=False):
     """A phone number that can be in use, in its normal form, and what its digits tell."""
 
     e164: str

@@ -8,10 +8,6 @@ memory: identifiers and nonces, which are told anyway.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _AT_ONCE = 64
 
@@ -22,13 +18,13 @@ class Draws:
     def __init__(self, size: int) -> None:
         """``size`` in bytes."""
         self._size = size
-        self._drawn: Iterator[bytes] = iter(())
+        self._drawn: list[bytes] = []
 
     def take(self) -> bytes:
         """The next one."""
         while True:
-            drawn = next(self._drawn, None)  # one step: an item of a list goes to one thread
-            if drawn is not None:
-                return drawn
-            size, many = self._size, os.urandom(self._size * _AT_ONCE)
-            self._drawn = iter([many[start : start + size] for start in range(0, len(many), size)])
+            try:
+                return self._drawn.pop()  # one step: an item of a list goes to one thread
+            except IndexError:
+                size, many = self._size, os.urandom(self._size * _AT_ONCE)
+                self._drawn = [many[start : start + size] for start in range(0, len(many), size)]

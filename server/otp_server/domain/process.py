@@ -64,8 +64,7 @@ class RouteStatus(StrEnum):
     EXHAUSTED = "exhausted"
 
 
-@dataclass(frozen=True, slots=True)
-class Entity:
+class Entity(msgspec.Struct, frozen=True, gc=False):
     """Something of the caller's that a process belongs to, such as client 338."""
 
     type: str

@@ -77,7 +77,7 @@ class ProcessRefused(Refused):
     quotas: Quotas | None = None
 
 
-class HandshakeAnswer(msgspec.Struct, frozen=True):
+class HandshakeAnswer(msgspec.Struct, frozen=True, gc=False):
     """What an init would do now; nothing was made."""
 
     type: str
@@ -86,7 +86,7 @@ class HandshakeAnswer(msgspec.Struct, frozen=True):
     quotas: Quotas | None = None
 
 
-class StartAnswer(msgspec.Struct, frozen=True):
+class StartAnswer(msgspec.Struct, frozen=True, gc=False):
     """The process ``uuid`` exists and its code is on its way over ``channel``.
 
     ``replayed``: an earlier call with the same Idempotency-Key had started it.
@@ -98,14 +98,14 @@ class StartAnswer(msgspec.Struct, frozen=True):
     quotas: Quotas | None = None
 
 
-class Accepted(msgspec.Struct, frozen=True):
+class Accepted(msgspec.Struct, frozen=True, gc=False):
     """The one acceptance of a process. ``replayed``: an earlier call with the same key had it."""
 
     replayed: bool = False
     quotas: Quotas | None = None
 
 
-class Wrong(msgspec.Struct, frozen=True):
+class Wrong(msgspec.Struct, frozen=True, gc=False):
     """A counted wrong code."""
 
     replayed: bool = False

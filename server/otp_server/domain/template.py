@@ -22,19 +22,18 @@ import html
 import re
 import unicodedata
 from functools import lru_cache
-from operator import attrgetter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
 from otp_server.domain.challenge_type import Channel
-from otp_server.domain.contact import mask
 from otp_server.domain.sms_length import segments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
-    _Form: TypeAlias = tuple[str, Callable[["Values"], tuple[str | int, ...]]]
+_Form: TypeAlias = tuple[tuple[str, ...], ...]
+"""A text cut where the contact is named, and its parts where the code is."""
 
 NAMES: Final = ("answer", "type", "minutes", "contact", "domain")
 SUBJECT_CHARACTERS_MAX = 200
@@ -48,35 +47,14 @@ PASSCODE_LENGTH_MAX = 32  # of the core
 _VARIABLE = re.compile(r"\$\{([^{}]*)(\}?)")
 _MS_PER_MINUTE = 60_000
 _LONGEST_TYPE = "W" * 63
-_LONGEST_MINUTES = 1440
+_LONGEST_MINUTES = "1440"
 _LONGEST_PHONE = "+" + "0" * 15
 _USUAL_CODE_LENGTH = 10
 """Where the 140 bytes are concerned; the line of a longer code is left out when it does not fit."""
-_TEMPLATES_HELD = 256
-"""How many are kept in pieces: those in use, of 10 000 characters at most."""
+_DRAFTS_HELD = 256
+"""Those in use, of templates of 10 000 characters at most."""
 _SHOWN_MAX = 40
 _PROBLEMS_MAX = 5
-
-
-class Values(msgspec.Struct, frozen=True, gc=False):
-    """What is filled in. ``contact`` is masked."""
-
-    answer: str
-    type: str
-    minutes: int
-    contact: str
-    domain: str = ""
-
-    def __repr__(self) -> str:
-        """Without the code and the contact."""
-        return f"<Values for {self.type!r}>"
-
-    @classmethod
-    def of(
-        cls, *, answer: str, type_name: str, lifetime_ms: int, contact: str, domain: str = ""
-    ) -> Values:
-        """The values of a message to ``contact`` (in normal form), good for ``lifetime_ms``."""
-        return cls(answer, type_name, minutes_of(lifetime_ms), mask(contact), domain)
 
 
 class Words(msgspec.Struct, frozen=True, gc=False):
@@ -91,31 +69,46 @@ class Words(msgspec.Struct, frozen=True, gc=False):
         return "<Words>"
 
 
+class Draft(msgspec.Struct, frozen=True, gc=False):
+    """A message's words without what is its receiver's alone: the code and the contact."""
+
+    subject: _Form
+    text: _Form
+    html: _Form | None
+    """None: it is an SMS."""
+    domain: str
+    names_contact: bool
+
+    def words(self, answer: str, contact: str) -> Words:
+        """The words of one message. ``contact`` is masked; any text where it is not named."""
+        text = _filled(self.text, answer, contact)
+        if self.html is None:
+            return Words("", _sms(text, self.domain, answer) if self.domain else text, None)
+        subject = _filled(self.subject, answer, contact)
+        return Words(subject, text, _filled(self.html, _as_html(answer), _as_html(contact)))
+
+
 def minutes_of(lifetime_ms: int) -> int:
     """The lifetime in minutes, rounded up, at least one."""
-    return max(1, -(-lifetime_ms // _MS_PER_MINUTE))
+    return -(-lifetime_ms // _MS_PER_MINUTE) if lifetime_ms > 0 else 1
 
 
-def compose(channel: Channel, subject: str, text: str, values: Values) -> Words:
-    """The words of one message. ``text`` and ``subject`` are a saved template's."""
-    if channel is Channel.SMS:
-        return Words("", _sms(render(text, values), values), None)
-    return Words(render(subject, values), render(text, values), render_html(text, values))
+@lru_cache(_DRAFTS_HELD)
+def draft(
+    channel: Channel, subject: str, text: str, type_name: str, minutes: int, domain: str
+) -> Draft:
+    """A saved template's ``subject`` and ``text``, for all messages of a type and a minute.
 
-
-def render(template: str, values: Values) -> str:
-    """The template with its values, as plain text. KeyError for a name that is none of ours."""
-    form, values_of = _form(template)
-    return form % values_of(values)
-
-
-def render_html(template: str, values: Values) -> str:
-    """The same as an HTML document; the template's own words are text too, and are escaped.
-
-    Blank lines part paragraphs; the code is strong.
+    KeyError for a name that is none of ours.
     """
-    form, values_of = _html_form(template)
-    return form % tuple([_as_html(value) for value in values_of(values)])
+    given = {"type": type_name, "minutes": str(minutes), "domain": domain}
+    words = _form(_cut(text), given)
+    if channel is Channel.SMS:
+        return Draft((), words, None, domain, len(words) > 1)
+    title = _form(_cut(subject), given)
+    escaped = {name: _as_html(value) for name, value in given.items()}
+    page = _form(_html_pieces(text), escaped)
+    return Draft(title, words, page, domain, len(words) > 1 or len(title) > 1)
 
 
 def origin_bound(text: str, *, domain: str, code: str) -> str:
@@ -158,10 +151,10 @@ def text_problems(channel: Channel, text: str, *, domain: str) -> list[str]:
     return problems
 
 
-def _sms(text: str, values: Values) -> str:
+def _sms(text: str, domain: str, code: str) -> str:
     """A text saved before the installation had its domain may be too long for the line."""
-    whole = origin_bound(text, domain=values.domain, code=values.answer)
-    return text if values.domain and len(whole.encode()) > ORIGIN_BOUND_BYTES_MAX else whole
+    whole = origin_bound(text, domain=domain, code=code)
+    return text if len(whole.encode()) > ORIGIN_BOUND_BYTES_MAX else whole
 
 
 def _sms_problems(text: str, domain: str) -> Iterator[str]:
@@ -182,8 +175,9 @@ def _sms_problems(text: str, domain: str) -> Iterator[str]:
 def _measured(text: str, domain: str, code_length: int) -> str:
     """The SMS with a code of this length, and the longest of all other values."""
     code = "W" * code_length
-    values = Values(code, _LONGEST_TYPE, _LONGEST_MINUTES, _LONGEST_PHONE, domain)
-    return origin_bound(render(text, values), domain=domain, code=code)
+    given = {"type": _LONGEST_TYPE, "minutes": _LONGEST_MINUTES, "domain": domain}
+    longest = _filled(_form(_cut(text), given), code, _LONGEST_PHONE)
+    return origin_bound(longest, domain=domain, code=code)
 
 
 def _variable_problems(template: str) -> list[str]:
@@ -197,38 +191,42 @@ def _variable_problems(template: str) -> list[str]:
     return list(problems)[:_PROBLEMS_MAX]
 
 
-@lru_cache(_TEMPLATES_HELD)
-def _form(template: str) -> _Form:
-    """The template with ``%s`` for each variable, and what gives their values in order."""
-    return _form_of([*_cut(template)])
+def _html_pieces(template: str) -> Iterator[tuple[str, bool]]:
+    """As ``_cut``, of its HTML document: the template's own words are text too, and are escaped.
 
-
-@lru_cache(_TEMPLATES_HELD)
-def _html_form(template: str) -> _Form:
-    """So of its HTML document."""
-    pieces: list[tuple[str, bool]] = [
-        ('<!DOCTYPE html><html><head><meta charset="utf-8"></head><body>', False)
-    ]
+    Blank lines part paragraphs; the code is strong.
+    """
+    yield '<!DOCTYPE html><html><head><meta charset="utf-8"></head><body>', False
     for paragraph in re.split(r"\n{2,}", template.strip("\n")):
-        pieces.append(("<p>", False))
+        yield "<p>", False
         for piece, is_name in _cut(paragraph):
             if is_name and piece == "answer":
-                pieces += [("<strong>", False), (piece, True), ("</strong>", False)]
+                yield from (("<strong>", False), (piece, True), ("</strong>", False))
             else:
-                pieces.append((piece if is_name else _as_html(piece), is_name))
-        pieces.append(("</p>", False))
-    return _form_of([*pieces, ("</body></html>", False)])
+                yield piece if is_name else _as_html(piece), is_name
+        yield "</p>", False
+    yield "</body></html>", False
 
 
-def _form_of(pieces: Sequence[tuple[str, bool]]) -> _Form:
-    names = [piece for piece, is_name in pieces if is_name]
-    for name in names:
-        if name not in NAMES:
-            raise KeyError(name)
-    form = ["%s" if is_name else piece.replace("%", "%%") for piece, is_name in pieces]
-    if len(names) > 1:
-        return "".join(form), attrgetter(*names)
-    return "".join(form), lambda values: tuple([getattr(values, name) for name in names])
+def _form(pieces: Iterable[tuple[str, bool]], given: Mapping[str, str]) -> _Form:
+    """The pieces with what is given; KeyError for another name than the two left out."""
+    form = [[""]]
+    for piece, is_name in pieces:
+        if not is_name:
+            form[-1][-1] += piece
+        elif piece == "contact":
+            form.append([""])
+        elif piece == "answer":
+            form[-1].append("")
+        else:
+            form[-1][-1] += given[piece]
+    return tuple([tuple(part) for part in form])
+
+
+def _filled(form: _Form, answer: str, contact: str) -> str:
+    if len(form) == 1:  # most texts name no contact
+        return answer.join(form[0])
+    return contact.join(map(answer.join, form))
 
 
 def _cut(template: str) -> Iterator[tuple[str, bool]]:
@@ -241,9 +239,8 @@ def _cut(template: str) -> Iterator[tuple[str, bool]]:
     yield template[at:], False
 
 
-def _as_html(value: str | int) -> str:
-    text = str(value)
-    if text.isalnum():  # as codes and numbers are
+def _as_html(text: str) -> str:
+    if not text or text.isalnum():  # as codes and numbers are
         return text
     return html.escape(text).replace("\n", "<br>")
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from otp_server.domain.contact import mask
 from otp_server.domain.process_id import format_uuid
-from otp_server.domain.template import Values, compose
+from otp_server.domain.template import draft, minutes_of
 from otp_server.services.ports.delivery import Message
 from otp_server.services.process_code import derive_code
 
@@ -33,22 +34,18 @@ class MessageComposer:
 
         KeyError or ContactUnreadable when a key that it needs is not configured any more.
         """
-        plan = leased.plan
+        plan, uuid = leased.plan, leased.uuid
         route = plan.routes[leased.route]
-        contact = self.vault.unseal(leased.tenant, route.channel, leased.contact.sealed)
+        channel = route.channel
+        contact = self.vault.unseal(leased.tenant, channel, leased.contact.sealed)
         code = derive_code(self.keyring, leased)
-        values = Values.of(
-            answer=code.reveal(),
-            type_name=plan.type_name,
-            lifetime_ms=leased.expires_at_ms - now_ms,
-            contact=contact,
-            domain=self.domain,
-        )
-        words = compose(route.channel, route.subject, route.text, values)
+        minutes = minutes_of(leased.expires_at_ms - now_ms)
+        drawn = draft(channel, route.subject, route.text, plan.type_name, minutes, self.domain)
+        words = drawn.words(code.reveal(), mask(contact) if drawn.names_contact else "")
         return Message(
-            f"{leased.uuid.hex()}-{leased.generation}",
-            format_uuid(leased.uuid),
-            route.channel,
+            f"{uuid.hex()}-{leased.generation}",
+            format_uuid(uuid),
+            channel,
             contact,
             words.subject,
             words.text,

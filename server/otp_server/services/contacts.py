@@ -23,7 +23,7 @@ from otp_server.domain.process import SealedContact
 from otp_server.errors import ContactUnreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from otp_server.domain.challenge_type import Channel
 
@@ -47,10 +47,12 @@ class ContactVault:
             key_id: ContactCipher(hmac.digest(key, _SEAL_LABEL, hashlib.sha256), key_id)
             for key_id, key in keys
         }
-        self._nonces = Draws(_NONCE_BYTES)
+        self._nonce = Draws(_NONCE_BYTES).take
         self._current = self._ciphers[keys[0][0]]
         index_key = hmac.digest(keys[-1][1], _INDEX_LABEL, hashlib.sha256)
-        self._index = ContactIndex(index_key)
+        self.index: Callable[[str, Channel, str], bytes] = ContactIndex(index_key).of
+        """``index(tenant, channel, contact)``: the 32 bytes a contact is found and counted by,
+        alike for every normal form alike."""
         self.index_fingerprint = hmac.digest(index_key, _FINGERPRINT_LABEL, hashlib.sha256).hex()[
             :16
         ]
@@ -71,12 +73,8 @@ class ContactVault:
 
         ``index`` is that of ``index()``, from a caller who has it already.
         """
-        sealed = self._current.seal(self._nonces.take(), tenant, channel, contact)
-        return SealedContact(index or self._index.of(tenant, channel, contact), sealed)
-
-    def index(self, tenant: str, channel: Channel, contact: str) -> bytes:
-        """The 32 bytes a contact is found and counted by, alike for every normal form alike."""
-        return self._index.of(tenant, channel, contact)
+        sealed = self._current.seal(self._nonce(), tenant, channel, contact)
+        return SealedContact(index or self.index(tenant, channel, contact), sealed)
 
     def unseal(self, tenant: str, channel: Channel, sealed: bytes) -> str:
         """The contact.

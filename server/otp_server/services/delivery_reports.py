@@ -1,16 +1,17 @@
 """What became of messages, told to the store: those that wait, in one call of it.
 
-Who has a report while another's call is on its way leaves it to that one. A report is tried for as
-long as its message's lease lasts; a bug costs the report that meets it, and no other.
+Who has a report while another's call is on its way, or about to be, leaves it to that one. A report
+is tried for as long as its message's lease lasts; a bug costs the report that meets it, and no
+other.
 """
 
 from __future__ import annotations
 
 import traceback
-from collections import Counter
-from typing import TYPE_CHECKING
+from itertools import groupby, repeat
+from operator import attrgetter
+from typing import TYPE_CHECKING, TypeAlias
 
-import msgspec
 import trio
 
 from otp_server.errors import StoreError
@@ -18,70 +19,62 @@ from otp_server.services.ports.outbox import MessageState
 from otp_server.telemetry import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from otp_server.domain.challenge_type import Channel
     from otp_server.services.ports.outbox import DeliveryReport, OutboxStore
     from otp_server.telemetry import Metrics
 
+    Call: TypeAlias = Callable[[], None]
+    _Waiting: TypeAlias = tuple[DeliveryReport, float, Call]
+    """A report, until when it is tried, on Trio's clock, and who to call if it says to try again.
+    """
+
 _STORE_PATIENCE_S = 1.0
 _LAST_WORD_S = 1.0
 """How long a cancelled worker still tries to write down what it knows."""
 _BATCH_MAX = 256
+_OUTCOME = attrgetter("state", "problem")
 
 log = get_logger(__name__)
 
 
-class _Waiting(msgspec.Struct, frozen=True, gc=False):
-    """A report, and until when it is tried, on Trio's clock."""
-
-    report: DeliveryReport
-    until: float
-
-
 class DeliveryReports:
-    """The reports of one channel. From the Trio thread."""
+    """The reports of all channels. From the Trio thread."""
 
     def __init__(
-        self,
-        channel: Channel,
-        store: OutboxStore,
-        metrics: Metrics,
-        *,
-        patience_s: float,
-        again: Callable[[], None],
-        failed: Callable[[], None],
+        self, store: OutboxStore, metrics: Metrics, *, patience_s: float, failed: Call
     ) -> None:
-        """``again`` is called when a message waits for another try, ``failed`` when one failed."""
-        self._channel = channel
+        """``failed`` is called when a message failed: the next route's may be of any channel."""
         self._store = store
         self._metrics = metrics
         self._patience_s = patience_s
-        self._calls = {MessageState.QUEUED: again, MessageState.FAILED: failed}
-        self._waiting: list[_Waiting] = []
+        self._failed = failed
+        self._waiting: list[_Waiting] = []  # those that are tried longest last
         self._is_writing = False
 
-    async def write(self, reports: Iterable[DeliveryReport]) -> None:
+    async def write(self, channel: Channel, reports: Sequence[DeliveryReport], again: Call) -> None:
         """Write them down, or leave them to who is writing now. Raises nothing.
+
+        ``again`` is called when one of them is stored that waits for another try.
 
         Cancellation: one more short try, for all that were left to this caller, also meanwhile.
         """
+        for (state, problem), alike in groupby(reports, _OUTCOME):
+            self.count(channel, state, problem, len([*alike]))
         until = trio.current_time() + self._patience_s
-        made = [_Waiting(report, until) for report in reports]
-        counts = Counter((each.report.state, each.report.problem) for each in made)
-        for (state, problem), count in counts.items():
-            self.count(state, problem, count)
-        self._waiting += made
+        self._waiting += zip(reports, repeat(until), repeat(again))
         if self._is_writing:
             return
         self._is_writing = True
         try:
+            await trio.lowlevel.cancel_shielded_checkpoint()  # another channel may have some too
             while self._waiting:
                 await self._write_some()
         except trio.Cancelled:
             while self._waiting:
                 left, self._waiting = self._waiting, []
-                await self.last_word([each.report for each in left])
+                await self.last_word([report for report, *_ in left])
             raise
         finally:
             self._is_writing = False
@@ -100,18 +93,19 @@ class DeliveryReports:
                 for report in reports:
                     await self.last_word([report])
 
-    def count(self, state: MessageState, problem: str | None, count: int) -> None:
+    def count(self, channel: Channel, state: MessageState, problem: str | None, count: int) -> None:
         """Tell the metrics what became of so many tries."""
         self._metrics.deliveries.labels(
-            channel=self._channel.value, outcome=state.value, problem=problem or "none"
+            channel=channel.value, outcome=state.value, problem=problem or "none"
         ).inc(count)
 
     async def _write_some(self) -> None:
         """The first of those that wait, which wait again while the store is down."""
         some = self._waiting[:_BATCH_MAX]
         try:
-            with trio.move_on_at(min(each.until for each in some)):
-                await self._tell([each.report for each in some])
+            _, until, _ = some[0]
+            with trio.move_on_at(until):
+                await self._tell(some)
                 del self._waiting[: len(some)]
                 return
         except StoreError as error:
@@ -130,31 +124,34 @@ class DeliveryReports:
         """After a bug that one of them met."""
         left: list[_Waiting] = []
         for each in some:
+            _, until, _ = each
             try:
-                with trio.move_on_at(each.until):
-                    await self._tell([each.report])
+                with trio.move_on_at(until):
+                    await self._tell([each])
             except StoreError:
                 left.append(each)
             except Exception as error:  # noqa: BLE001 - as above
                 count_crash(self._metrics, "report", error)
         self._waiting[: len(some)] = left
 
-    async def _tell(self, reports: Sequence[DeliveryReport]) -> None:
-        written = await self._store.report_deliveries(reports)
+    async def _tell(self, some: Sequence[_Waiting]) -> None:
+        written = await self._store.report_deliveries([report for report, *_ in some])
         if not all(written):
             self._came_too_late(written.count(False))
-        for state in {each.state for each in reports} & self._calls.keys():
-            self._calls[state]()
+        for call in {again for report, _, again in some if report.state is MessageState.QUEUED}:
+            call()
+        if any(report.state is MessageState.FAILED for report, *_ in some):
+            self._failed()
 
     def _give_up(self) -> None:
         now = trio.current_time()
-        left = [each for each in self._waiting if each.until > now]
+        left = [each for each in self._waiting if each[1] > now]
         if len(left) < len(self._waiting):
             self._came_too_late(len(self._waiting) - len(left))
         self._waiting = left
 
     def _came_too_late(self, count: int) -> None:
-        log.warning("a delivery's report came too late", channel=self._channel.value, count=count)
+        log.warning("a delivery's report came too late", count=count)
 
 
 def count_crash(metrics: Metrics, where: str, error: Exception) -> None:

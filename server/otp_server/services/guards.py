@@ -64,9 +64,8 @@ class SmsGuards:
         self._prefixes = SlidingWindows(rules.prefix, _BLOCKS_MAX)
         self._unverified = UnverifiedShare(rules.unverified_share)
 
-    def hits(self, tenant: str, phone: str, now_ms: int) -> list[GuardHit]:
-        """What speaks against a code for this E.164 number now; charges nothing."""
-        block = _block(tenant, phone)
+    def hits(self, block: str, now_ms: int) -> list[GuardHit]:
+        """What speaks against a code for a number of this block now; charges nothing."""
         hits = []
         wait_ms = self._prefixes.wait_ms(block, now_ms)
         if wait_ms:
@@ -76,18 +75,17 @@ class SmsGuards:
             hits.append(GuardHit(UNVERIFIED_POLICY, wait_ms))
         return hits
 
-    def started(self, uuid: bytes, tenant: str, phone: str, now_ms: int) -> None:
-        """A process is started for this number."""
-        block = _block(tenant, phone)
+    def started(self, uuid: bytes, block: str, now_ms: int) -> None:
+        """A process is started for a number of this block."""
         try:  # noqa: SIM105 - each start comes here, and entering suppress costs as much as this
             self._prefixes.record(block, now_ms)
         except LimiterFull:
             pass  # a sign less; the exact limits stand beside it
         self._unverified.started(uuid, block, now_ms)
 
-    def withdrawn(self, uuid: bytes, tenant: str, phone: str, at_ms: int) -> None:
+    def withdrawn(self, uuid: bytes, block: str, at_ms: int) -> None:
         """The process of ``uuid`` was not started after all; ``at_ms`` as it was told then."""
-        self._prefixes.refund(_block(tenant, phone), at_ms)
+        self._prefixes.refund(block, at_ms)
         self._unverified.withdrawn(uuid)
 
     def verified(self, uuid: bytes, now_ms: int) -> None:
@@ -122,6 +120,8 @@ class UnverifiedShare:
     def __init__(self, share: float) -> None:
         self._share = share
         self._waiting: OrderedDict[bytes, tuple[str, int]] = OrderedDict()
+        self._patient_until_ms = 0
+        """Of who waits now, nobody is judged before."""
         self._counts: OrderedDict[str, _Counts] = OrderedDict()
 
     def started(self, uuid: bytes, block: str, now_ms: int) -> None:
@@ -159,9 +159,12 @@ class UnverifiedShare:
         return PERIOD_MS - now_ms % PERIOD_MS
 
     def _judge_waiting(self, now_ms: int) -> None:
+        if now_ms < self._patient_until_ms:
+            return
         while self._waiting:
             uuid, (block, at_ms) = next(iter(self._waiting.items()))
             if now_ms - at_ms < PATIENCE_MS:
+                self._patient_until_ms = at_ms + PATIENCE_MS
                 return
             del self._waiting[uuid]
             self._of(block, now_ms).unverified += 1
@@ -179,5 +182,6 @@ class UnverifiedShare:
         return counts
 
 
-def _block(tenant: str, phone: str) -> str:
+def block_of(tenant: str, phone: str) -> str:
+    """The block of an E.164 number, of this tenant only."""
     return f"{tenant} {phone[:-_BLOCK_DIGITS]}"

@@ -45,14 +45,11 @@ def entity_problems(entities: Sequence[Entity]) -> Problems:
     if len(entities) > ENTITIES_MAX:
         return {"entities": [f"at most {ENTITIES_MAX} entities"]}
     for entity in entities:
-        if not (_is_name(entity.type) and _is_name(entity.id)):
-            text = f"type and id have 1 to {ENTITY_CHARACTERS_MAX} printable characters"
-            return {"entities": [text]}
+        for name in (entity.type, entity.id):
+            if not (0 < len(name) <= ENTITY_CHARACTERS_MAX and name.isprintable()):
+                text = f"type and id have 1 to {ENTITY_CHARACTERS_MAX} printable characters"
+                return {"entities": [text]}
     return {}
-
-
-def _is_name(text: str) -> bool:
-    return 0 < len(text) <= ENTITY_CHARACTERS_MAX and text.isprintable()
 
 
 def contact_problems() -> Problems:

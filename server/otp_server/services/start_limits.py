@@ -36,7 +36,7 @@ from otp_server.errors import LimiterFull
 from otp_server.services.limit_charges import EVERYBODY, TABLE_FULL, Gate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from otp_server.core import Charges, Quotas
     from otp_server.domain.process_outcome import ProcessRefused
@@ -67,20 +67,19 @@ class LimitWindows:
 
 
 class SmsStart(msgspec.Struct, frozen=True, gc=False):
-    """A start that may send an SMS to this E.164 number."""
+    """A start that may send an SMS to a number of this block (``guards.block_of``)."""
 
     uuid: bytes
-    phone: str
+    block: str
 
     def __repr__(self) -> str:
-        """Without the number."""
+        """Without the digits."""
         return f"<SmsStart {self.uuid.hex()}>"
 
 
 class Charged(msgspec.Struct, frozen=True, gc=False):
     """What a start that was let in has charged, and may be given back."""
 
-    tenant: str
     charges: Charges
     sms: SmsStart | None = None
 
@@ -90,7 +89,7 @@ class Wish(msgspec.Struct, frozen=True, gc=False):
 
     asker: Asker
     type_id: int
-    indexes: Sequence[bytes]
+    indexes: Mapping[Channel, bytes]
     sms: SmsStart | None
 
 
@@ -145,29 +144,35 @@ class ProcessLimits:
     def foresee(self, wish: Wish, now_ms: int) -> ProcessRefused | Quotas:
         """What ``begin_start`` would say now, charging nothing: a handshake."""
         gate, keys = self._start(wish)
-        refusing = () if wish.sms is None else self._ask_guards(wish, wish.sms, now_ms)[0]
+        sms, guards, refusing = wish.sms, self._guards, _NO_HITS
+        if sms is not None and guards is not None:
+            hits = guards.hits(sms.block, now_ms)
+            refusing = hits if guards.enforce else _NO_HITS
         quotas = None if refusing else gate.row.foresee(keys, now_ms)
         return gate.refuse(keys, wish.asker.hitter, now_ms, refusing) if quotas is None else quotas
 
     def begin_start(self, wish: Wish, now_ms: int) -> ProcessRefused | Charged:
         """Charge a start, or say which limits refuse it."""
         gate, keys = self._start(wish)
-        sms, refusing, recorded = wish.sms, _NO_HITS, _NO_HITS
-        if sms is not None:
-            refusing, recorded = self._ask_guards(wish, sms, now_ms)
+        sms, guards, refusing, recorded = wish.sms, self._guards, _NO_HITS, _NO_HITS
+        if sms is not None and guards is not None:
+            hits = guards.hits(sms.block, now_ms)
+            if guards.enforce:
+                refusing = hits
+            else:
+                recorded = hits
         try:
             charges = None if refusing else gate.row.charge(keys, now_ms)
         except LimiterFull:
             return TABLE_FULL
         if charges is None:
             return gate.refuse(keys, wish.asker.hitter, now_ms, refusing)
-        tenant = wish.asker.tenant
-        if self._guards is not None and sms is not None:
+        if sms is not None and guards is not None:
             if recorded:
                 policies = [hit.policy for hit in recorded]
                 self._hits.note(wish.asker.hitter, policies, now_ms, recorded=True)
-            self._guards.started(sms.uuid, tenant, sms.phone, now_ms)
-        return Charged(tenant, charges, sms)
+            guards.started(sms.uuid, sms.block, now_ms)
+        return Charged(charges, sms)
 
     def begin_attempt(
         self, hitter: Hitter, client_id: str, now_ms: int
@@ -185,7 +190,7 @@ class ProcessLimits:
         charges, sms = charged.charges, charged.sms
         charges.refund()
         if self._guards is not None and sms is not None:
-            self._guards.withdrawn(sms.uuid, charged.tenant, sms.phone, charges.at_ms)
+            self._guards.withdrawn(sms.uuid, sms.block, charges.at_ms)
 
     def unknown_process(self, hitter: Hitter, now_ms: int) -> None:
         """Note an attempt at a process that is not there: the store writes nothing about it."""
@@ -198,17 +203,9 @@ class ProcessLimits:
 
     def _start(self, wish: Wish) -> tuple[Gate, Keys]:
         """Which limits are asked for a start, and their keys."""
-        tenant, indexes = wish.asker.tenant, wish.indexes
+        tenant, type_id, indexes = wish.asker.tenant, wish.type_id, wish.indexes.values()
         if len(indexes) == 1:  # nearly always, and a comprehension costs more than all the rest
-            return self._starts[1], ((tenant, wish.type_id, indexes[0]), tenant, EVERYBODY)
-        contacts = [(tenant, wish.type_id, index) for index in indexes]
+            [index] = indexes
+            return self._starts[1], ((tenant, type_id, index), tenant, EVERYBODY)
+        contacts = [(tenant, type_id, index) for index in indexes]
         return self._starts[len(indexes)], (*contacts, tenant, EVERYBODY)
-
-    def _ask_guards(
-        self, wish: Wish, sms: SmsStart, now_ms: int
-    ) -> tuple[Sequence[GuardHit], Sequence[GuardHit]]:
-        """The guards that refuse a start; and those that would, if they did not only record."""
-        if self._guards is None:
-            return _NO_HITS, _NO_HITS
-        hits = self._guards.hits(wish.asker.tenant, sms.phone, now_ms)
-        return (hits, _NO_HITS) if self._guards.enforce else (_NO_HITS, hits)

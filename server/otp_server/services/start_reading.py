@@ -103,22 +103,31 @@ class Declined:
     contacts: Mapping[Channel, str] = field(repr=False)
 
 
-class Ready(msgspec.Struct, frozen=True, gc=False):
-    """A request that is in order.
+class Way(msgspec.Struct, frozen=True, gc=False):
+    """What starts of one type have in common whose contacts are of the same channels.
 
-    ``usable`` are the contacts that may get the code, sorted; ``route`` is the position of its
-    first route.
+    ``version`` is the one of the settings. ``usable`` are the channels whose contacts may get the
+    code, sorted; ``route`` is the position of the first route, ``channel`` the one it is over, and
+    ``life_s`` how long a process lives.
     """
 
     version: int
     plan: Plan
-    contacts: Mapping[Channel, str]
-    usable: Sequence[Channel]
+    usable: tuple[Channel, ...]
     route: int
+    channel: Channel
+    life_s: int
+
+
+class Ready(msgspec.Struct, frozen=True, gc=False):
+    """A request that is in order."""
+
+    contacts: Mapping[Channel, str]
+    way: Way
 
     def __repr__(self) -> str:
         """Without contacts."""
-        return f"<Ready by route {self.route} of {self.plan!r} in version {self.version}>"
+        return f"<Ready by {self.way!r}>"
 
 
 class StartReader:
@@ -158,7 +167,7 @@ class StartReader:
                     log.warning("a plan was not loaded", why=str(error))
                     outcomes[i] = ProcessRefused(ErrorKind.UNAVAILABLE, Reason.STORE)
                     continue
-                planned = plans[named] = _Planned(version, plan, self._rules.can_send)
+                planned = plans[named] = _Planned(version, plan, self._rules)
             item = self._read_one(one, planned)
             if isinstance(item, Ready):
                 ready.append((i, item))
@@ -180,51 +189,50 @@ class StartReader:
         if problems:
             return invalid(problems)
         channels = tuple(contacts)
-        way = planned.ways.get(channels) or planned.way_to(plan, channels)
-        problems = way.problems
-        if kind is not None and way.by_sms:
+        looked = planned.looked.get(channels) or planned.look(plan, channels)
+        problems = looked.problems
+        if kind is not None and looked.by_sms:
             problem = self._rules.phones.problem_of(kind)
             if problem is not None:
                 problems = {**problems, FIELD_OF[Channel.SMS]: [problem.text]}
         if problems:
             return Declined(invalid(problems), contacts)
-        if way.route is None:
+        if looked.way is None:
             down = ProcessRefused(ErrorKind.OTP_DELIVERY_FAILED, Reason.PROVIDERS_DOWN)
             return Declined(down, contacts)
-        return Ready(planned.version, plan, contacts, way.usable, way.route)
+        return Ready(contacts, looked.way)
 
 
 class _Planned:
     """A type's plan during one batch, and the ways it has to contacts, each looked for once."""
 
-    def __init__(
-        self, version: int, plan: Plan | None, can_send: Callable[[Channel], bool]
-    ) -> None:
-        self.version = version
+    def __init__(self, version: int, plan: Plan | None, rules: StartRules) -> None:
         self.plan = plan
-        self._can_send = can_send
-        self.ways: dict[tuple[Channel, ...], _Way] = {}
-        """Those that were looked for, by the channels of the contacts."""
+        self._version = version
+        self._rules = rules
+        self.looked: dict[tuple[Channel, ...], _Looked] = {}
+        """The ways that were looked for, by the channels of the contacts."""
 
-    def way_to(self, plan: Plan, channels: tuple[Channel, ...]) -> _Way:
+    def look(self, plan: Plan, channels: tuple[Channel, ...]) -> _Looked:
         """Look whether ``plan``, this type's, has a way to contacts of these channels."""
         given = frozenset(channels)
         usable = given & {route.channel for route in plan.routes}
-        open_channels = frozenset(filter(self._can_send, usable))
-        route = plan.next_route(-1, open_channels)
-        problems = route_problems(plan, given)
-        way = _Way(problems, tuple(sorted(usable)), Channel.SMS in usable, route)
-        self.ways[channels] = way
-        return way
+        open_channels = frozenset(filter(self._rules.can_send, usable))
+        route, way = plan.next_route(-1, open_channels), None
+        if route is not None:
+            channel, life_s = plan.routes[route].channel, min(plan.ttl, self._rules.ttl_max_s)
+            way = Way(self._version, plan, tuple(sorted(usable)), route, channel, life_s)
+        looked = _Looked(route_problems(plan, given), Channel.SMS in usable, way)
+        self.looked[channels] = looked
+        return looked
 
 
-class _Way(msgspec.Struct, frozen=True, gc=False):
-    """``route`` is the position of the first one whose provider can be tried; None without."""
+class _Looked(msgspec.Struct, frozen=True, gc=False):
+    """``way`` is None without a route whose provider can be tried."""
 
     problems: Problems
-    usable: tuple[Channel, ...]
     by_sms: bool
-    route: int | None
+    way: Way | None
 
 
 def _form_problems(asked: Handshake) -> Problems:
@@ -232,8 +240,8 @@ def _form_problems(asked: Handshake) -> Problems:
     problems: Problems = {}
     if asked.phone is None and asked.email is None:
         problems = contact_problems()
-    if asked.entities:
-        problems |= entity_problems(asked.entities)
+    if asked.entities and (wrong := entity_problems(asked.entities)):
+        problems |= wrong
     if isinstance(asked, Start) and asked.claim_key is not None:
         problems |= claim_problems(asked.claim_key)
     return problems

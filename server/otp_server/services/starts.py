@@ -16,9 +16,10 @@ A plan that turns out old is loaded again and everything is judged anew. Nothing
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
 
 from otp_server.domain.audit import Actor
 from otp_server.domain.challenge_type import Channel
@@ -27,6 +28,7 @@ from otp_server.domain.outcome import Reason
 from otp_server.domain.process_id import format_uuid, new_uuid
 from otp_server.domain.process_outcome import HandshakeAnswer, ProcessRefused, StartAnswer
 from otp_server.errors import ErrorKind, StoreUnavailable
+from otp_server.services.guards import block_of
 from otp_server.services.idempotency import claim_refused
 from otp_server.services.ports.processes import ClaimRefusal, NewProcess, StalePlan, Started
 from otp_server.services.start_journal import walk_starts
@@ -45,11 +47,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from otp_server.clock import Clock
-    from otp_server.domain.challenge_type import Plan
-    from otp_server.domain.process_outcome import HandshakeOutcome, StartingOutcome
+    from otp_server.domain.process import Entity, SealedContact
+    from otp_server.domain.process_outcome import HandshakeOutcome, Quotas, StartingOutcome
     from otp_server.services.contacts import ContactVault
     from otp_server.services.first_messages import FirstMessages
-    from otp_server.services.ports.outbox import FirstLease
     from otp_server.services.ports.processes import IdempotencyClaim, ProcessStore
     from otp_server.services.ports.processes import StartOutcome as StoredStart
     from otp_server.services.settings import PlanCache
@@ -60,7 +61,7 @@ ROUNDS = 4
 """How often an init is tried while its tenant's settings change under it."""
 _OPERATION = "init"
 _MS = 1000
-_SMS = Channel.SMS
+_SMS, _EMAIL = Channel.SMS, Channel.EMAIL
 
 __all__ = ["Handshake", "Start", "StartRules", "StartService"]
 
@@ -69,8 +70,7 @@ O = TypeVar("O")  # noqa: E741 - an outcome
 log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Entered:
+class _Entered(msgspec.Struct, frozen=True, gc=False):
     """A start that the limits let in; ``place`` is the one of its outcome."""
 
     place: int
@@ -126,14 +126,12 @@ class StartService:
         ready, _ = await self._reader.read_many(asked, range(len(asked)), outcomes)
         now_ms = self._clock.now_ms()
         for i, item in ready:
-            one = asked[i]
-            foreseen = self._limits.foresee(self._wish(one, item, None), now_ms)
+            one, way = asked[i], item.way
+            foreseen = self._limits.foresee(self._wish(one, item, b""), now_ms)
             if isinstance(foreseen, ProcessRefused):
                 outcomes[i] = foreseen
             else:
-                life_s = self._life_s(item.plan)
-                channel = item.plan.routes[item.route].channel
-                outcomes[i] = HandshakeAnswer(one.type_name, channel, life_s, foreseen)
+                outcomes[i] = HandshakeAnswer(one.type_name, way.channel, way.life_s, foreseen)
         return _all(outcomes)
 
     async def start_many(self, starts: Sequence[Start]) -> list[StartingOutcome]:
@@ -155,15 +153,14 @@ class StartService:
             outcomes[i] = ProcessRefused(ErrorKind.UNAVAILABLE, Reason.SETTINGS_MOVED)
         return _all(outcomes)
 
-    def _life_s(self, plan: Plan) -> int:
-        return min(plan.ttl, self._rules.ttl_max_s)
-
-    def _wish(self, asked: Handshake, item: Ready, uuid: bytes | None) -> Wish:
-        contacts, tenant, index, indexes = item.contacts, asked.tenant, self._vault.index, []
-        for channel in item.usable:  # one nearly always
-            indexes.append(index(tenant, channel, contacts[channel]))  # noqa: PERF401 - dearer
-        sms = SmsStart(uuid or b"", contacts[_SMS]) if _SMS in item.usable else None
-        return Wish(asked, item.plan.type_id, indexes, sms)
+    def _wish(self, asked: Handshake, item: Ready, uuid: bytes) -> Wish:
+        tenant, contacts, way = asked.tenant, item.contacts, item.way
+        index, indexes, sms = self._vault.index, {}, None
+        for channel in way.usable:  # one nearly always
+            indexes[channel] = index(tenant, channel, contacts[channel])
+        if _SMS in indexes:
+            sms = SmsStart(uuid, block_of(tenant, contacts[_SMS]))
+        return Wish(asked, way.plan.type_id, indexes, sms)
 
     async def _start(
         self,
@@ -184,22 +181,26 @@ class StartService:
             first.bring(leased)
         if len(leased) < len(entered):
             self._rules.message_stored()
-        unavailable = ProcessRefused(ErrorKind.UNAVAILABLE, Reason.STORE)
+        now_ms = self._clock.now_ms()
         again: list[int] = []
         for each, result in zip(entered, results, strict=True):
-            if not (isinstance(result, _Unknown) or _is_new(result)):
-                self._limits.take_back(each.charged)
+            place, charged = each.place, each.charged
+            if isinstance(result, Started):  # nearly always
+                if result.replayed:
+                    self._limits.take_back(charged)
+                outcomes[place] = _started(result, charged.charges.quotas(now_ms))
+                continue
+            if not isinstance(result, _Unknown):
+                self._limits.take_back(charged)
             match result:
                 case StalePlan():
-                    start = starts[each.place]
+                    start = starts[place]
                     self._plans.forget(start.tenant, start.type_name)
-                    again.append(each.place)
-                case Started():
-                    outcomes[each.place] = self._started(result, each.charged)
+                    again.append(place)
                 case ClaimRefusal():
-                    outcomes[each.place] = claim_refused(result)
+                    outcomes[place] = claim_refused(result)
                 case _:
-                    outcomes[each.place] = unavailable
+                    outcomes[place] = ProcessRefused(ErrorKind.UNAVAILABLE, Reason.STORE)
         await self._recall(starts, declined, outcomes)  # nothing is owed to the limits any more
         return again
 
@@ -229,7 +230,7 @@ class StartService:
         for (i, _), before in zip(asked, recalled, strict=True):
             match before:
                 case Started():
-                    outcomes[i] = self._started(before, None)
+                    outcomes[i] = _started(before, None)
                 case ClaimRefusal():
                     outcomes[i] = claim_refused(before)
 
@@ -257,57 +258,47 @@ class StartService:
         first: FirstMessages,
     ) -> list[_Entered]:
         """Step 3, for all at one instant; those refused are declined too."""
-        now_ms = self._clock.now_ms()
+        now_ms, key_id = self._clock.now_ms(), self._rules.key_id
         entered: list[_Entered] = []
         for i, item in ready:
-            uuid = new_uuid()
-            wish = self._wish(starts[i], item, uuid)
+            start, way, uuid = starts[i], item.way, new_uuid()
+            wish = self._wish(start, item, uuid)
             charged = self._limits.begin_start(wish, now_ms)
             if isinstance(charged, ProcessRefused):
                 outcomes[i] = charged
                 declined.append((i, Declined(charged, item.contacts)))
             else:
-                lease = first.lease(item.plan.routes[item.route].channel)
-                made = self._process(starts[i], item, uuid, wish, lease, now_ms)
+                sealed, claim = self._sealed(start.tenant, item.contacts, wish.indexes), None
+                if start.claim_key is not None:
+                    claim = self._claim(start, {c: sealed[c].index for c in sealed}, now_ms)
+                made = NewProcess(
+                    uuid=uuid,
+                    tenant=start.tenant,
+                    plan=way.plan,
+                    settings_version=way.version,
+                    phone=sealed.get(_SMS),
+                    email=sealed.get(_EMAIL),
+                    counted_indexes=tuple(wish.indexes.values()),
+                    entities=_distinct(start.entities),
+                    route=way.route,
+                    key_id=key_id,
+                    created_at_ms=now_ms,
+                    expires_at_ms=now_ms + way.life_s * _MS,
+                    actor=Actor(f"client:{start.client_id}", start.address),
+                    claim=claim,
+                    lease=first.lease(way.channel),
+                )
                 entered.append(_Entered(i, charged, made))
         return entered
 
-    def _process(
-        self,
-        start: Start,
-        item: Ready,
-        uuid: bytes,
-        wish: Wish,
-        lease: FirstLease | None,
-        now_ms: int,
-    ) -> NewProcess:
-        plan = item.plan
-        known = dict(zip(item.usable, wish.indexes, strict=True))
-        sealed = {
-            channel: self._vault.seal(start.tenant, channel, contact, known.get(channel))
-            for channel, contact in item.contacts.items()
-        }
-        claim = None
-        if start.claim_key is not None:
-            indexes = {channel: contact.index for channel, contact in sealed.items()}
-            claim = self._claim(start, indexes, now_ms)
-        return NewProcess(
-            uuid=uuid,
-            tenant=start.tenant,
-            plan=plan,
-            settings_version=item.version,
-            phone=sealed.get(Channel.SMS),
-            email=sealed.get(Channel.EMAIL),
-            counted_indexes=tuple(wish.indexes),
-            entities=tuple(dict.fromkeys(start.entities)),
-            route=item.route,
-            key_id=self._rules.key_id,
-            created_at_ms=now_ms,
-            expires_at_ms=now_ms + self._life_s(plan) * _MS,
-            actor=Actor(f"client:{start.client_id}", start.address),
-            claim=claim,
-            lease=lease,
-        )
+    def _sealed(
+        self, tenant: str, contacts: Mapping[Channel, str], known: Mapping[Channel, bytes]
+    ) -> dict[Channel, SealedContact]:
+        """``known`` are indexes that were asked for before."""
+        seal, sealed = self._vault.seal, {}
+        for channel, contact in contacts.items():  # one nearly always
+            sealed[channel] = seal(tenant, channel, contact, known.get(channel))
+        return sealed
 
     def _claim(
         self, start: Start, indexes: Mapping[Channel, bytes], now_ms: int
@@ -322,23 +313,17 @@ class StartService:
         return self._rules.claims.claim(start.client_id, _OPERATION, key, now_ms, asked=asked)
 
     def _indexes(self, tenant: str, contacts: Mapping[Channel, str]) -> dict[Channel, bytes]:
-        return {
-            channel: self._vault.index(tenant, channel, contact)
-            for channel, contact in contacts.items()
-        }
-
-    def _started(self, result: Started, charged: Charged | None) -> StartAnswer:
-        now_ms = self._clock.now_ms()
-        return StartAnswer(
-            uuid=format_uuid(result.uuid),
-            channel=result.plan.routes[result.route].channel,
-            replayed=result.replayed,
-            quotas=None if charged is None else charged.charges.quotas(now_ms),
-        )
+        index = self._vault.index
+        return {channel: index(tenant, channel, contact) for channel, contact in contacts.items()}
 
 
-def _is_new(result: object) -> bool:
-    return isinstance(result, Started) and not result.replayed
+def _distinct(entities: tuple[Entity, ...]) -> tuple[Entity, ...]:
+    return tuple(dict.fromkeys(entities)) if len(entities) > 1 else entities
+
+
+def _started(result: Started, quotas: Quotas | None) -> StartAnswer:
+    channel = result.plan.routes[result.route].channel
+    return StartAnswer(format_uuid(result.uuid), channel, result.replayed, quotas)
 
 
 def _all(outcomes: Sequence[O | None]) -> list[O]:

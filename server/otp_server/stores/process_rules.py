@@ -135,12 +135,13 @@ def first_contact(item: NewProcess) -> SealedContact:
         ValueError: it brings none, or counted what is not its own: a bug of the caller.
     """
     channel = item.plan.routes[item.route].channel
-    contact = item.phone if channel is Channel.SMS else item.email
+    phone, email = item.phone, item.email
+    contact, other = (phone, email) if channel is Channel.SMS else (email, phone)
     if contact is None:
         raise ValueError(f"the process has no contact for its route {item.route}")
-    own = {known.index for known in (item.phone, item.email) if known is not None}
-    if not own.issuperset(item.counted_indexes):
-        raise ValueError("the limits were charged for a contact that is not of the process")
+    for index in item.counted_indexes:
+        if index != contact.index and (other is None or index != other.index):
+            raise ValueError("the limits were charged for a contact that is not of the process")
     return contact
 
 
@@ -181,8 +182,16 @@ def leaves(plan: Plan, route: int, channels: frozenset[Channel]) -> bool:
 
 def channels_of(process: Process | NewProcess | Tried) -> frozenset[Channel]:
     """The channels the process has a contact for."""
-    contacts = ((Channel.SMS, process.phone), (Channel.EMAIL, process.email))
-    return frozenset(channel for channel, contact in contacts if contact is not None)
+    return _CHANNELS[process.phone is not None, process.email is not None]
+
+
+_CHANNELS = {
+    (by_phone, by_email): frozenset(
+        channel for channel, given in ((Channel.SMS, by_phone), (Channel.EMAIL, by_email)) if given
+    )
+    for by_phone in (False, True)
+    for by_email in (False, True)
+}
 
 
 # Attempts and claims.

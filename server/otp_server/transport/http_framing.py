@@ -9,8 +9,7 @@ are read, bodies are skipped by count, and the first offence ends the hearing.
 What h11 itself takes care of, and is not repeated here:
 
 - the Host field (one, and not more), ``Expect: 100-continue``, ``Connection``;
-- an empty line before a request, and a first byte that begins none, at once (RFC 9112 would allow
-  the former);
+- an empty line before a request (RFC 9112 would allow it);
 - a body cut short by the end of the stream;
 - that a pipelined request waits for the answer to the one before.
 
@@ -29,6 +28,7 @@ UNREADABLE = b"\0\r\n\r\n"
 """What h11 is sure to refuse, whatever came before: NUL is nowhere allowed, and the rest ends any
 line and any section that it could wait for."""
 
+_LF, _BLANK = 0x0A, 0x20
 _CRLF = b"\r\n"
 _SECTION_END = b"\r\n\r\n"
 
@@ -142,6 +142,8 @@ class FramingGuard:
         return at + end - seen
 
     def _read_head(self, text: bytes, start: int, seen: int) -> int:
+        if text[start] <= _BLANK and text[start] != _LF:  # h11 refuses that at once: told why
+            raise _OffenceError(Offence.REQUEST_LINE)
         end = self._section_end(text, start, seen)
         if end < 0:
             return end

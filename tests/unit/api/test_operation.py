@@ -13,8 +13,9 @@ from otp_server.api.problem import PROBLEMS
 from otp_server.core import Quota, Quotas
 from otp_server.errors import ErrorKind
 
-OWN = (("RateLimit-Policy", "p"), ("RateLimit", "a"), ("X", "b"))
+OWN = Quotas([Quota("starts-60", 3, 60_000, 2, 60_000)])
 CALLS = Quotas([Quota("calls-60", 5, 60_000, 4, 60_000)])
+X = ("X", "b")
 REQUEST = Request("GET", {}, [], {}, b"", "192.0.2.1")
 
 
@@ -22,7 +23,7 @@ async def echo(text: str) -> str:
     return text
 
 
-def operation() -> Operation[str, str]:
+def operation(quotas: Quotas | None = OWN) -> Operation[str, str]:
     return Operation(
         name="echo",
         summary="",
@@ -30,7 +31,7 @@ def operation() -> Operation[str, str]:
         paths=("/echo",),
         decode=lambda request: request.address,
         call=one_by_one(echo),
-        render=lambda text: Response(text.encode(), headers=OWN),
+        render=lambda text: Response(text.encode(), headers=(X,), quotas=quotas),
         error_style=PROBLEMS,
     )
 
@@ -38,20 +39,21 @@ def operation() -> Operation[str, str]:
 async def test_what_admission_tells_joins_the_answers_own() -> None:
     response = await replace(operation(), admit=lambda _: CALLS).answer_to(REQUEST)
     assert response.headers == (
-        ("RateLimit-Policy", f"p, {CALLS.policies}"),
-        ("RateLimit", f"a, {CALLS.left}"),
-        ("X", "b"),
+        ("RateLimit-Policy", f"{OWN.policies}, {CALLS.policies}"),
+        ("RateLimit", f"{OWN.left}, {CALLS.left}"),
+        X,
     )
     for nothing in (lambda _: None, lambda _: Quotas([])):
         response = await replace(operation(), admit=nothing).answer_to(REQUEST)
-        assert response.headers == OWN
-    assert (await operation().answer_to(REQUEST)).headers == OWN
+        assert response.headers == (*limit_headers(OWN), X)
+    assert (await operation().answer_to(REQUEST)).headers == (*limit_headers(OWN), X)
 
 
 async def test_what_admission_tells_comes_first_where_the_answer_tells_nothing() -> None:
-    bare = replace(operation(), render=lambda text: Response(text.encode(), headers=OWN[2:]))
-    response = await replace(bare, admit=lambda _: CALLS).answer_to(REQUEST)
-    assert response.headers == (*limit_headers(CALLS), ("X", "b"))
+    for quotas in (None, Quotas([])):
+        bare = replace(operation(quotas), admit=lambda _: CALLS)
+        response = await bare.answer_to(REQUEST)
+        assert response.headers == (*limit_headers(CALLS), X)
 
 
 async def test_who_is_not_admitted_is_not_read() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from otp_server.api.operation import Request
 from otp_server.api.rest import oauth
-from otp_server.api.rest.shapes import AttemptBody, ContactBody, SearchBody
+from otp_server.api.rest.shapes import AttemptBody, ContactBody, PlainContactBody, SearchBody
 from otp_server.api.svc import resets, sessions
 from otp_server.api.svc.calling import Asked, Told, Visitor
 from otp_server.api.svc.parameters import Parameters
@@ -26,7 +26,7 @@ from otp_server.domain.process_outcome import Found
 from otp_server.services.attempts import Attempt
 from otp_server.services.search import SearchQuery
 from otp_server.services.start_limits import SmsStart, Wish
-from otp_server.services.start_reading import Declined, Handshake, Ready, Start
+from otp_server.services.start_reading import Declined, Handshake, Ready, Start, Way
 from tests.support.process_world import EMAIL, MAIL, PHONE, SMS, TENANT, ProcessWorld, init
 
 CODE, SECRET, KEY, ENTITY = "483920", "hush-hush", "idem-key-1", "client-338"
@@ -49,11 +49,11 @@ SVC_ASKED = Asked(
     [
         HANDSHAKE,
         Start(*(getattr(HANDSHAKE, name) for name in HANDSHAKE.__struct_fields__), KEY),
-        Ready(1, None, CONTACTS, tuple(CONTACTS), 0),  # type: ignore[arg-type] # no plan is looked at
+        Ready(CONTACTS, Way(1, None, tuple(CONTACTS), 0, SMS, 60)),  # type: ignore[arg-type] # no plan is looked at
         Declined(None, CONTACTS),  # type: ignore[arg-type] # no refusal either
         SEARCH,
         SmsStart(b"x", PHONE),
-        Wish(HANDSHAKE.hitter, 1, [b"x"], SmsStart(b"x", PHONE)),
+        Wish(HANDSHAKE.hitter, 1, {SMS: b"x"}, SmsStart(b"x", PHONE)),
         Attempt("t", "c", "192.0.2.1", "some-uuid", CODE, KEY),
         oauth._Ask("some-id", SECRET, None, "192.0.2.1"),
         oauth.TokenForm("client_credentials", "some-id", SECRET),
@@ -68,6 +68,7 @@ SVC_ASKED = Asked(
         ),
         AttemptBody(CODE),
         msgspec.convert(SENT_WHOLE, ContactBody),
+        msgspec.convert(SENT_WHOLE, PlainContactBody),
         msgspec.convert(SENT_WHOLE, SearchBody),
         SVC_ASKED,
         SVC_ASKED.parameters,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from otp_server.delivery.breaker import BreakerOptions, CircuitBreaker, is_fault
 from otp_server.services.ports.delivery import NotSent, SendOutcome, SendProblem, Sent, Uncertain
 
 DOWN = NotSent(SendProblem.UNREACHABLE, 0)
+EXPIRED = NotSent(SendProblem.EXPIRED)
 
 
 class Stage:
@@ -17,6 +20,9 @@ class Stage:
         self.now = 100.0
         options = BreakerOptions(faults=faults, open_s=10, open_max_s=35)
         self.breaker = CircuitBreaker(options, now=lambda: self.now)
+
+    def seen(self) -> tuple[float | None, float, int]:
+        return self.breaker.down_since, self.breaker.wait_s, self.breaker.room
 
     def try_once(self, outcome: SendOutcome | None) -> None:
         assert self.breaker.room
@@ -90,6 +96,28 @@ def test_a_probe_that_was_cut_off_says_nothing_and_makes_room_for_the_next() -> 
     stage.now += 10
     stage.try_once(None)
     assert (stage.breaker.room, stage.breaker.down_since) == (1, 100)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([Sent(), DOWN, EXPIRED, None]), st.integers(1, 4)), max_size=9
+    ),
+    st.lists(st.sampled_from([0, 1, 10, 20]), min_size=9, max_size=9),
+)
+def test_many_at_once_are_as_one_after_the_other(
+    told: list[tuple[SendOutcome | None, int]], waits: list[int]
+) -> None:
+    at_once, singly = Stage(), Stage()
+    for (outcome, count), wait in zip(told, waits, strict=False):
+        at_once.now = singly.now = at_once.now + wait
+        at_once.breaker.begin(count)
+        for _ in range(count):
+            singly.breaker.begin()
+        assert at_once.seen() == singly.seen()
+        at_once.breaker.end(outcome, count)
+        for _ in range(count):
+            singly.breaker.end(outcome)
+        assert at_once.seen() == singly.seen()
 
 
 @pytest.mark.parametrize(

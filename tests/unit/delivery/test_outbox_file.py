@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import resource
@@ -14,7 +15,10 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
+import trio.testing
 
+from otp_server.clock import SteadyClock
+from otp_server.delivery import OutboxFileOptions, open_senders, outbox_file
 from otp_server.delivery.outbox_file import OutboxFileSender
 from otp_server.domain.challenge_type import Channel
 from otp_server.services.ports.delivery import BatchSender, Message, NotSent, SendProblem, Sent
@@ -49,6 +53,7 @@ def lines(path: Path) -> list[dict[str, str]]:
 async def test_one_line_a_message_with_the_fields_people_look_for(tmp_path: Path) -> None:
     path = tmp_path / "outbox.jsonl"
     assert await OutboxFileSender(path).send(MESSAGE) == Sent()
+    assert path.read_bytes() == msgspec.json.encode(LINE) + b"\n"
     assert lines(path) == [LINE]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -107,6 +112,71 @@ async def test_of_many_those_that_there_is_room_for_are_sent(
     assert lines(path) == [{}, *[LINE] * 5]
 
 
+async def test_who_comes_while_another_writes_is_written_with_all_who_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "outbox.jsonl"
+    sender, append, sizes = OutboxFileSender(path), outbox_file.append_lines, []
+
+    def counted(to: Path, data: bytes) -> int:
+        sizes.append(data.count(b"\n"))
+        return append(to, data)
+
+    monkeypatch.setattr(outbox_file, "append_lines", counted)
+    async with trio.open_nursery() as nursery:
+        for n in range(9):
+            nursery.start_soon(sender.send_many, [replace(MESSAGE, text=f"{n}")] * n)
+    assert sizes == [36]
+    assert len(lines(path)) == 36
+
+
+async def test_each_of_those_hears_of_its_own_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[int, int] = {}
+    sender = OutboxFileSender(tmp_path / "outbox.jsonl")
+
+    async def send(count: int) -> None:
+        told[count] = list(await sender.send_many([MESSAGE] * count)).count(Sent())
+
+    monkeypatch.setattr(outbox_file, "append_lines", lambda _, data: data.count(b"\n") - 4)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send, 5)
+        await trio.testing.wait_all_tasks_blocked()  # it writes before the others have come
+        for count in (1, 2, 3):
+            nursery.start_soon(send, count)
+            await trio.lowlevel.checkpoint()
+    assert told == {5: 1, 1: 1, 2: 1, 3: 0}
+
+
+async def test_who_gives_up_before_it_is_written_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.jsonl"
+    sender = OutboxFileSender(path)
+    path.touch(0o600)
+    with path.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sender.send, replace(MESSAGE, text="first"))
+            await trio.testing.wait_all_tasks_blocked()
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await sender.send(replace(MESSAGE, text="gave up"))
+            nursery.start_soon(sender.send, replace(MESSAGE, text="second"))
+            await trio.testing.wait_all_tasks_blocked()
+            fcntl.flock(held, fcntl.LOCK_UN)
+    assert [line["text"] for line in lines(path)] == ["first", "second"]
+
+
+async def test_channels_with_one_file_have_one_sender(tmp_path: Path) -> None:
+    options = OutboxFileOptions(tmp_path / "outbox.jsonl")
+    other = OutboxFileOptions(tmp_path / "other.jsonl")
+    both = open_senders(dict.fromkeys(Channel, options), SteadyClock())
+    assert len({id(provider.sender) for provider in both.values()}) == 1
+    assert len({id(provider.breaker) for provider in both.values()}) == 2
+    two = open_senders({Channel.SMS: options, Channel.EMAIL: other}, SteadyClock())
+    assert two[Channel.SMS].sender is not two[Channel.EMAIL].sender
+
+
 async def test_a_torn_last_line_is_taken_away(tmp_path: Path) -> None:
     path = tmp_path / "outbox.jsonl"
     path.write_bytes(b'{"whole": 1}\n{"torn": ' + b"x" * 200_000)
@@ -145,7 +215,7 @@ from pathlib import Path
 from otp_server.delivery.outbox_file import append_lines
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 try:
-    append_lines(Path(sys.argv[1]), [b"y" * 900 + b"\\n"])
+    append_lines(Path(sys.argv[1]), b"y" * 900 + b"\\n")
 except OSError as error:
     sys.exit(7)
 """

@@ -8,11 +8,7 @@ import pytest
 
 from otp_server.domain.challenge_type import Channel
 from otp_server.domain.reset_words import LANGUAGES, choose_language, code_words, notice_words
-from otp_server.domain.template import Values, compose, subject_problems, text_problems
-
-VALUES = Values.of(
-    answer="012345", type_name="svc", lifetime_ms=600_000, contact="jana@example.org"
-)
+from otp_server.domain.template import draft, subject_problems, text_problems
 
 
 @pytest.mark.parametrize(
@@ -84,7 +80,7 @@ def test_the_code_mail_says_everything_and_is_a_template_without_problems(langua
     subject, text = code_words(language)
     assert subject_problems(Channel.EMAIL, subject) == []
     assert text_problems(Channel.EMAIL, text, domain="") == []
-    words = compose(Channel.EMAIL, subject, text, VALUES)
+    words = draft(Channel.EMAIL, subject, text, "svc", 10, "").words("012345", "")
     assert words.text.splitlines()[0] == words.subject == subject
     assert words.text.count("012345") == 1
     assert "10 min" in words.text
@@ -99,7 +95,7 @@ def test_the_notice_has_no_code(language: str) -> None:
     assert text_problems(Channel.EMAIL, text, domain="") == [
         "it must hold ${answer}: the place of the code"
     ]
-    words = compose(Channel.EMAIL, subject, text, VALUES)
+    words = draft(Channel.EMAIL, subject, text, "svc", 10, "").words("012345", "")
     assert words.text.splitlines()[0] == words.subject
     assert "012345" not in words.text + words.subject + (words.html or "")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -12,23 +13,37 @@ from otp_server.domain.challenge_type import Channel
 from otp_server.domain.template import (
     NAMES,
     ORIGIN_BOUND_BYTES_MAX,
-    Values,
-    compose,
+    Words,
+    draft,
     minutes_of,
     origin_bound,
-    render,
-    render_html,
     subject_problems,
     text_problems,
 )
 
-VALUES = Values.of(
-    answer="012345",
-    type_name="phone-verification",
-    lifetime_ms=600_000,
-    contact="+12025550123",
-    domain="example.com",
-)
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VALUES = {
+    "answer": "012345",
+    "type": "phone-verification",
+    "minutes": "10",
+    "contact": "+1********23",
+    "domain": "example.com",
+}
+
+
+def composed(
+    channel: Channel, subject: str, text: str, values: Mapping[str, str] = VALUES
+) -> Words:
+    drawn = draft(channel, subject, text, values["type"], int(values["minutes"]), values["domain"])
+    return drawn.words(values["answer"], values["contact"])
+
+
+def rendered(template: str, values: Mapping[str, str] = VALUES) -> str:
+    words = composed(Channel.EMAIL, template, template, values)
+    assert words.subject == words.text
+    return words.text
 
 
 @pytest.mark.parametrize(
@@ -47,11 +62,12 @@ VALUES = Values.of(
     ],
 )
 def test_render(template: str, expected: str) -> None:
-    assert render(template, VALUES) == expected
+    assert rendered(template) == expected
 
 
 @pytest.mark.parametrize(
-    ("lifetime_ms", "minutes"), [(1, 1), (60_000, 1), (60_001, 2), (600_000, 10), (0, 1)]
+    ("lifetime_ms", "minutes"),
+    [(1, 1), (60_000, 1), (60_001, 2), (600_000, 10), (0, 1), (-120_000, 1)],
 )
 def test_minutes_are_rounded_up(lifetime_ms: int, minutes: int) -> None:
     assert minutes_of(lifetime_ms) == minutes
@@ -61,30 +77,39 @@ def test_minutes_are_rounded_up(lifetime_ms: int, minutes: int) -> None:
 def test_values_are_not_read_again(pieces: list[str], data: st.DataObject) -> None:
     tricky = st.sampled_from(["${answer}", "${type}", "${", "$", "x", "<b>&", "\n\n", "${domain"])
     answer, of_type, contact, domain = (data.draw(tricky) for _ in range(4))
-    values = Values(answer, of_type, 10, contact, domain)
+    values = {
+        "answer": answer,
+        "type": of_type,
+        "minutes": "10",
+        "contact": contact,
+        "domain": domain,
+    }
     literals = [piece.replace("$", "").replace("{", "") for piece in pieces]
     template = "".join(
         f"${{{piece}}}" if piece in NAMES else literal
         for piece, literal in zip(pieces, literals, strict=True)
     )
     expected = [
-        str(getattr(values, piece)) if piece in NAMES else literal
+        values[piece] if piece in NAMES else literal
         for piece, literal in zip(pieces, literals, strict=True)
     ]
-    assert render(template, values) == "".join(expected)
+    assert rendered(template, values) == "".join(expected)
+    drawn = draft(Channel.EMAIL, "", template, of_type, 10, domain)
+    assert drawn.names_contact is ("contact" in pieces)
 
 
 def test_an_unknown_name_does_not_render() -> None:
+    for channel in Channel:
+        with pytest.raises(KeyError):
+            composed(channel, "", "${__class__}")
     with pytest.raises(KeyError):
-        render("${__class__}", VALUES)
-    with pytest.raises(KeyError):
-        render_html("${__class__}", VALUES)
+        composed(Channel.EMAIL, "${__class__}", "")
 
 
 def test_html_is_escaped_and_the_code_is_strong() -> None:
-    values = Values("<1>", "a&b", 10, "'c'", 'd"')
+    values = {"answer": "<1>", "type": "a&b", "minutes": "10", "contact": "'c'", "domain": 'd"'}
     template = "Hi <i>\n${answer} of ${type}\n\n\n${contact} & ${domain}\n"
-    assert render_html(template, values) == (
+    assert composed(Channel.EMAIL, "", template, values).html == (
         '<!DOCTYPE html><html><head><meta charset="utf-8"></head><body>'
         "<p>Hi &lt;i&gt;<br><strong>&lt;1&gt;</strong> of a&amp;b</p>"
         "<p>&#x27;c&#x27; &amp; d&quot;</p></body></html>"
@@ -93,7 +118,8 @@ def test_html_is_escaped_and_the_code_is_strong() -> None:
 
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_no_markup_comes_out_of_words(text: str, value: str) -> None:
-    page = render_html(text.replace("$", ""), Values(value, value, 1, value, value))
+    values = {**dict.fromkeys(NAMES, value), "minutes": "1"}
+    page = composed(Channel.EMAIL, "", text.replace("$", ""), values).html or ""
     inner = page.partition("<body>")[2].rpartition("</body>")[0]
     for ours in ("<p>", "</p>", "<br>"):
         inner = inner.replace(ours, "")
@@ -102,15 +128,15 @@ def test_no_markup_comes_out_of_words(text: str, value: str) -> None:
     assert html.unescape(inner).replace("\n", "") == text.replace("$", "").replace("\n", "")
 
 
-def test_words_and_values_show_no_code_and_no_contact() -> None:
-    words = compose(Channel.EMAIL, "For ${type}", "${answer} ${contact}", VALUES)
-    for shown in (repr(words), repr(VALUES), str(words)):
+def test_words_show_no_code_and_no_contact() -> None:
+    words = composed(Channel.EMAIL, "For ${type}", "${answer} ${contact}")
+    for shown in (repr(words), str(words)):
         assert "012345" not in shown
         assert "+1****" not in shown
 
 
 def test_an_email_has_subject_text_and_html() -> None:
-    words = compose(Channel.EMAIL, "For ${type}", "Code ${answer}", VALUES)
+    words = composed(Channel.EMAIL, "For ${type}", "Code ${answer}")
     assert words.subject == "For phone-verification"
     assert words.text == "Code 012345"
     assert words.html is not None
@@ -132,8 +158,7 @@ def test_an_email_has_subject_text_and_html() -> None:
     ],
 )
 def test_an_sms_ends_with_the_origin_bound_line(text: str, domain: str, expected: str) -> None:
-    values = Values("012345", "t", 10, "c", domain)
-    words = compose(Channel.SMS, "", text, values)
+    words = composed(Channel.SMS, "", text, {**VALUES, "domain": domain})
     assert (words.subject, words.text, words.html) == ("", expected, None)
 
 
@@ -141,8 +166,7 @@ def test_an_sms_ends_with_the_origin_bound_line(text: str, domain: str, expected
 def test_the_origin_bound_line_is_there_once_and_fits(text: str) -> None:
     once = origin_bound(text, domain="example.com", code="012345")
     assert origin_bound(once, domain="example.com", code="012345") == once
-    values = Values("012345", "t", 10, "c", "example.com")
-    sent = compose(Channel.SMS, "", text.replace("$", ""), values).text
+    sent = composed(Channel.SMS, "", text.replace("$", "")).text
     if sent != text.replace("$", ""):
         assert len(sent.encode(errors="surrogatepass")) <= ORIGIN_BOUND_BYTES_MAX
         assert sent.endswith("\n@example.com #012345")
@@ -195,8 +219,8 @@ def test_nothing_is_wrong_with_these(channel: Channel, text: str, domain: str) -
 def test_what_has_no_problem_renders(text: str, domain: str, channel: Channel) -> None:
     template = f"{text}${{answer}}{text[::-1]}"
     if not text_problems(channel, template, domain=domain):
-        values = Values("012345", "t", 10, "c", domain)
-        assert "012345" in compose(channel, "s", template, values).text
+        values = {**VALUES, "domain": domain}
+        assert "012345" in composed(channel, "s", template, values).text
 
 
 def test_problems_are_bounded() -> None:

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from otp_server.domain.challenge_type import Channel
+from otp_server.domain.challenge_type import Channel, PlanRoute
 from otp_server.services.ports.delivery import NotSent, SendProblem, Sent, Uncertain
 from otp_server.services.ports.outbox import DeliveryReport, LeasedMessage, MessageState
 from tests.support.changed_values import replace
@@ -52,6 +52,27 @@ async def test_the_message_holds_the_derived_code_and_the_contact(
     assert code not in repr(sent)
     assert (report.state, report.reference, report.provider) == (MessageState.SENT, "ref", "told")
     assert stage.count("email", "sent") == 1
+
+
+@pytest.mark.parametrize(
+    ("route", "shown"),
+    [
+        (SMS, "+420*******01"),
+        (EMAIL, "j***@example.org"),
+    ],
+)
+async def test_where_the_words_name_the_contact_it_is_masked(
+    nursery: trio.Nursery, autojump_clock: MockClock, route: PlanRoute, shown: str
+) -> None:
+    stage = DeliveryStage()
+    told = replace(route, subject="For ${contact}", text="${answer} for ${contact}")
+    stage.outbox.add(stage.clock.now_ms(), plan=plan_of(told))
+    await delivered(stage, 1, nursery)
+    [(_, sent)] = [*stage.sms.got, *stage.email.got]
+    assert sent.text.endswith(f" for {shown}")
+    if route is EMAIL:
+        assert sent.subject == f"For {shown}"
+        assert f"</strong> for {shown}</p>" in (sent.html or "")
 
 
 async def test_a_notified_worker_sends_at_once(

@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from otp_server.domain.challenge_type import Channel
 from otp_server.domain.process_id import format_uuid
 from otp_server.services.compose import MessageComposer
 from otp_server.services.ports.delivery import BatchSender, NotSent, SendProblem, Sent, Uncertain
 from otp_server.services.ports.outbox import MessageState
 from tests.support.changed_values import replace
-from tests.support.queued_messages import DeliveryStage, ToldBatchSender, ToldSender
+from tests.support.queued_messages import (
+    EMAIL,
+    SMS,
+    DeliveryStage,
+    ToldBatchSender,
+    ToldSender,
+    plan_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +55,8 @@ async def test_they_leave_as_one_and_are_reported_as_one(
     assert processes == [format_uuid(each.uuid) for each in messages]
     assert {report.state for report in stage.outbox.reports} == {MessageState.SENT}
     assert stage.count("sms", "sent") == MANY
+    counted = stage.metrics.registry.get_sample_value
+    assert counted("otp_delivery_seconds_count", {"channel": "sms"}) == MANY
     assert not isinstance(ToldSender(), BatchSender)
 
 
@@ -221,12 +231,27 @@ async def test_reports_that_wait_share_a_call(
         await trio.sleep(1)
         return await report(batch)
 
+    async def work() -> None:
+        await trio.sleep(len(sender.got) % 2 / 2)
+
+    sender.work = work
     monkeypatch.setattr(stage.outbox, "report_deliveries", slow_report)
     nursery.start_soon(stage.service.run)
     await stage.outbox.wait_reports(30)
     assert trio.current_time() == pytest.approx(2)
-    assert len(stage.outbox.told) == 2
+    assert stage.outbox.told == [15, 15]
     assert states(stage, messages) == [MessageState.SENT] * 30
+
+
+async def test_channels_share_a_call(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    stage = DeliveryStage(sms=ToldBatchSender(), email=ToldBatchSender())
+    for route in (SMS, EMAIL):
+        for _ in range(5):
+            stage.outbox.add(stage.clock.now_ms(), plan=plan_of(route))
+    nursery.start_soon(stage.service.run)
+    await stage.outbox.wait_reports(10)
+    assert stage.outbox.told == [10]
+    assert [stage.count(channel.value, "sent") for channel in Channel] == [5, 5]
 
 
 async def test_of_reports_that_wait_a_bug_costs_one(

@@ -127,10 +127,10 @@ def test_it_is_forgotten_within_two_periods() -> None:
 def test_a_start_that_was_withdrawn_counts_nowhere() -> None:
     guards = SmsGuards(GuardRules(prefix=((1, 60_000),), unverified_share=0.1))
     for n in range(50):
-        guards.started(n.to_bytes(16), "acme", "+491701234567", 0)
-        assert guards.hits("acme", "+491701234567", 0)
-        guards.withdrawn(n.to_bytes(16), "acme", "+491701234567", 0)
-    assert guards.hits("acme", "+491701234567", PATIENCE_MS) == []
+        guards.started(n.to_bytes(16), BLOCK, 0)
+        assert guards.hits(BLOCK, 0)
+        guards.withdrawn(n.to_bytes(16), BLOCK, 0)
+    assert guards.hits(BLOCK, PATIENCE_MS) == []
 
 
 def test_a_code_entered_twice_counts_once_and_too_late_as_never_entered() -> None:
@@ -143,6 +143,19 @@ def test_a_code_entered_twice_counts_once_and_too_late_as_never_entered() -> Non
     assert (counts.verified, counts.unverified) == (STARTS_MIN, 1)
 
 
+def test_each_is_judged_at_its_own_time() -> None:
+    watched, after = UnverifiedShare(0.5), 10
+    for n in range(after):
+        watched.started(n.to_bytes(16), BLOCK, n)
+    assert not watched.wait_ms(BLOCK, PATIENCE_MS - 1)  # and has seen whose turn is next
+    watched.withdrawn((0).to_bytes(16))
+    for n in range(1, after):
+        watched.wait_ms(BLOCK, PATIENCE_MS + n - 1)
+        assert len(watched._waiting) == after - n
+        watched.wait_ms(BLOCK, PATIENCE_MS + n)
+        assert watched._counts[BLOCK].unverified == n
+
+
 def test_its_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guards_module, "_WAITING_MAX", 10)
     monkeypatch.setattr(guards_module, "_BLOCKS_MAX", 10)
@@ -153,4 +166,4 @@ def test_its_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(watched._counts) == 10
     guards = SmsGuards(GuardRules(prefix=PLENTY))
     for n in range(100):  # a full table of blocks is a sign less, and no error
-        guards.started(n.to_bytes(16), str(n), "+491701234567", 0)
+        guards.started(n.to_bytes(16), str(n), 0)

@@ -10,9 +10,10 @@ import pytest
 from msgspec import structs
 
 from otp_server.core import Charges, Quota, Quotas
+from otp_server.domain.challenge_type import Channel
 from otp_server.domain.process_outcome import ProcessRefused
 from otp_server.errors import ErrorKind, LimiterFull
-from otp_server.services.guards import GuardRules, SmsGuards
+from otp_server.services.guards import GuardRules, SmsGuards, block_of
 from otp_server.services.limit_hits import Hitter, LimitHits
 from otp_server.services.ports.processes import StartRecord
 from otp_server.services.start_limits import (
@@ -47,8 +48,8 @@ def index(contact: int) -> bytes:
 
 
 def wish(contact: int = 0, caller: Hitter = CALLER, *, phone: str | None = None) -> Wish:
-    sms = None if phone is None else SmsStart(contact.to_bytes(16), phone)
-    return Wish(caller, 1, [index(contact)], sms)
+    sms = None if phone is None else SmsStart(contact.to_bytes(16), block_of(caller.tenant, phone))
+    return Wish(caller, 1, {Channel.EMAIL: index(contact)}, sms)
 
 
 def let_in(outcomes: Sequence[ProcessRefused | Charged | Charges]) -> int:

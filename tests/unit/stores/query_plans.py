@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from otp_server.stores.sqlite.plan_statements import PlanCache
+from otp_server.stores.sqlite.process_keys import ProcessKeys
 from otp_server.stores.sqlite.process_rows import ProcessWork
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ async def plans_of(store: SqliteStore, run: Callable[[ProcessWork], object]) -> 
             seen.append((sql, bindings))
             return True
 
-        work = ProcessWork(connection, PlanCache())
+        work = ProcessWork(connection, PlanCache(), ProcessKeys())
         connection.exec_trace = trace
         run(work)
         work.finish()
@@ -67,7 +68,7 @@ async def steps_of(store: SqliteStore, run: Callable[[ProcessWork], object]) -> 
 
         connection.execute("SAVEPOINT looked")
         connection.set_progress_handler(step, 1)
-        run(ProcessWork(connection, PlanCache()))
+        run(ProcessWork(connection, PlanCache(), ProcessKeys()))
         connection.set_progress_handler(None)
         connection.execute("ROLLBACK TO looked")
         return steps

@@ -23,6 +23,7 @@ from otp_server.stores.sqlite import search_statements as search
 from otp_server.stores.sqlite import session_statements as sessions
 from otp_server.stores.sqlite.connection import prepare_file
 from otp_server.stores.sqlite.plan_statements import PlanCache
+from otp_server.stores.sqlite.process_keys import ProcessKeys
 from otp_server.stores.sqlite.process_rows import ProcessWork
 from otp_server.stores.sqlite.schema import load_migrations, migrate, schema_number
 from tests.contracts.account_samples import (
@@ -259,7 +260,7 @@ def test_a_failure_in_the_middle_of_a_change_undoes_it_all(path: Path) -> None:
     prepare_file(path, SqliteOptions())
     with closing(apsw.Connection(str(path))) as connection:
         connection.pragma("foreign_keys", 1)
-        work = ProcessWork(connection, PlanCache())
+        work = ProcessWork(connection, PlanCache(), ProcessKeys())
         accounts.add_user(work, user(1), "hash 0", VISITOR)
         sessions.add_session(connection, session(0))
         resets.start_resets(work, [reset(1)])
@@ -280,7 +281,9 @@ def test_a_failure_in_the_middle_of_a_change_undoes_it_all(path: Path) -> None:
             connection.execute("SAVEPOINT one")
             steps, connection.exec_trace = 0, fail_at(last)
             try:
-                resets.change_passwords(ProcessWork(connection, PlanCache()), [change(counted, 9)])
+                resets.change_passwords(
+                    ProcessWork(connection, PlanCache(), ProcessKeys()), [change(counted, 9)]
+                )
                 connection.exec_trace = None
                 break
             except apsw.ExecTraceAbort:

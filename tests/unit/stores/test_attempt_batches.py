@@ -19,6 +19,7 @@ from otp_server.services.ports.processes import Counted, Settled
 from otp_server.stores.sqlite import attempt_statements, settle_statements, start_statements
 from otp_server.stores.sqlite.attempt_statements import ATTEMPTS_AT_ONCE
 from otp_server.stores.sqlite.plan_statements import PlanCache
+from otp_server.stores.sqlite.process_keys import ProcessKeys
 from otp_server.stores.sqlite.process_rows import ProcessWork
 from otp_server.stores.sqlite.schema import migrate
 from tests.contracts.rest_samples import (
@@ -90,6 +91,7 @@ class Database:
         self.connection = connection
         self._whole = whole
         self._plans = PlanCache()
+        self._keys = ProcessKeys()
         migrate(connection, Path("otp.db"))
 
     def start(self, batch: Sequence[NewProcess], failures: Sequence[int]) -> None:
@@ -120,7 +122,7 @@ class Database:
     ) -> list[Any]:
         said: list[Any] = []
         for part in [batch] if self._whole else [[each] for each in batch]:
-            work = ProcessWork(self.connection, self._plans)
+            work = ProcessWork(self.connection, self._plans, self._keys)
             said += run(work, part)
             work.finish()
         return said

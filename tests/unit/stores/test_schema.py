@@ -100,6 +100,66 @@ async def test_processes_of_the_fifth_schema_go_on(path: Path) -> None:
     await store.aclose()
 
 
+async def test_a_table_made_anew_keeps_its_numbers_and_whom_its_rows_are_named_by(
+    path: Path,
+) -> None:
+    """Migration 7, between processes and what goes with them."""
+    with closing(apsw.Connection(str(path))) as connection:
+        migrate(connection, path, load_migrations()[:6])
+        connection.execute("INSERT INTO plans (id, digest, body) VALUES (1, ?, ?)", _plan_row())
+        for n in (1, 2, 3):
+            connection.execute(_SIXTH, (rest.uuid(n), rest.TENANT, rest.T0, rest.phone(n)))
+        connection.execute(
+            "INSERT INTO messages (id, process_id, tenant, generation, route, channel, leaves,"
+            " state, tries, due_at_ms, updated_at_ms) VALUES (7, 2, ?, 1, 0, 'sms', 0, 'sent', 1,"
+            " 0, 0)",
+            (rest.TENANT,),
+        )
+        connection.execute("INSERT INTO open_attempts VALUES (2, 1, 0)")
+        connection.execute("DELETE FROM processes WHERE id = 3")
+    store = await open_sqlite_store(path)
+    await rest.start(store, rest.new_process(4, to=2, at=1))
+    found = await store.search_processes(rest.query(phone=rest.phone(2)))
+    assert [(p.id, len(deliveries)) for p, deliveries in found] == [(4, 1), (2, 1)]
+
+    def look(connection: apsw.Connection) -> list[object]:
+        return [
+            connection.pragma("integrity_check"),
+            connection.execute("SELECT count(*) FROM open_attempts").get,
+            connection.execute("SELECT name FROM sqlite_schema WHERE name LIKE '%_7'").fetchall(),
+        ]
+
+    assert await store._reader.call(look) == ["ok", 1, []]
+    await store.aclose()
+
+
+_SIXTH = (
+    "INSERT INTO processes (uuid, tenant, type_id, plan_id, status, attempts, generation, route,"
+    " route_status, route_attempts, key_id, created_at_ms, updated_at_ms, expires_at_ms,"
+    " phone_index, phone_sealed, phone_counted, email_counted, entities)"
+    " VALUES (?1, ?2, 1, 1, 'new', 0, 1, 0, 'new', 0, 'k1', ?3, ?3, ?3 + 9, ?4, x'00', 1, 0, '[]')"
+)
+
+
+async def test_rows_that_name_what_is_not_there_stop_a_migration(path: Path) -> None:
+    with closing(apsw.Connection(str(path))) as connection:
+        migrate(connection, path, load_migrations()[:6])
+        connection.execute("INSERT INTO open_attempts VALUES (2, 1, 0)")
+    with pytest.raises(ConfigError, match="rows of open_attempts name rows of processes that are"):
+        await open_sqlite_store(path)
+    with closing(apsw.Connection(str(path))) as connection:
+        assert schema_number(connection) == 6
+
+
+async def test_no_check_makes_a_table_for_each_row(path: Path) -> None:
+    """As SQLite does for IN with more than two words, but where rows are few."""
+    await (await open_sqlite_store(path)).aclose()
+    with closing(apsw.Connection(str(path))) as connection:
+        tables = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'table'")
+        slow = {name for name, sql in tables if re.search(r"\bIN \(('\w+', ){2}", sql)}
+    assert slow == {"challenge_types"}
+
+
 def _plan_row() -> tuple[bytes, bytes]:
     body = msgspec.json.encode(rest.plan())
     return hashlib.sha256(body).digest(), body

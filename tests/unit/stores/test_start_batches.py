@@ -18,6 +18,7 @@ from otp_server.services.ports.outbox import MessageState
 from otp_server.services.ports.processes import ClaimRefusal, StalePlan, Started
 from otp_server.stores.sqlite import outbox_statements, start_statements
 from otp_server.stores.sqlite.plan_statements import PlanCache
+from otp_server.stores.sqlite.process_keys import ProcessKeys
 from otp_server.stores.sqlite.process_rows import ProcessWork
 from otp_server.stores.sqlite.schema import migrate
 from otp_server.stores.sqlite.start_statements import STARTS_AT_ONCE
@@ -74,6 +75,7 @@ class Database:
         self.connection = connection
         self._whole = whole
         self._plans = PlanCache()
+        self._keys = ProcessKeys()
         self.leased: dict[int, LeasedMessage] = {}
         connection.pragma("foreign_keys", 1)
         migrate(connection, Path("otp.db"))
@@ -84,7 +86,7 @@ class Database:
     def lease(self, at: int) -> None:
         """All that is due, the old leases' ends noted."""
         for channel in (SMS, EMAIL):
-            work = ProcessWork(self.connection, self._plans)
+            work = ProcessWork(self.connection, self._plans, self._keys)
             for message in outbox_statements.claim_messages(
                 work, channel, now_ms=T0 + at, lease_until_ms=T0 + at + LEASE, limit=100, turns={}
             ):
@@ -106,7 +108,7 @@ class Database:
     ) -> list[Any]:
         said: list[Any] = []
         for part in [batch] if self._whole else [[each] for each in batch]:
-            work = ProcessWork(self.connection, self._plans)
+            work = ProcessWork(self.connection, self._plans, self._keys)
             said += run(work, part)
             work.finish()
         return said

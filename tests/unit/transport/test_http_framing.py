@@ -94,6 +94,14 @@ def test_what_has_not_ended_is_no_offence_yet() -> None:
         assert heard([data]) == (data, None)
 
 
+@pytest.mark.parametrize("first", [b" ", b"\t", b"\0", b"\r"])
+def test_a_first_byte_that_begins_no_request_is_named_when_h11_refuses_it(first: bytes) -> None:
+    """However little has come: what the client is told must not hang on how its bytes were cut."""
+    assert heard([first])[1] is Offence.REQUEST_LINE
+    assert heard([GET, first])[1] is Offence.REQUEST_LINE
+    assert read_by_h11(first) == (0, True)
+
+
 def test_a_head_without_end_is_refused_before_it_ends() -> None:
     endless = b"GET /nothing HTTP/1.1\r\nX: " + HEAD_BYTES_MAX * b"x"
     for pieces in cuts(endless):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from otp_server.api.operation import ApiError
+    from otp_server.domain.process_outcome import Quotas
 
 T = TypeVar("T")
 
@@ -57,10 +58,15 @@ class Envelopes:
         self.error_style = ErrorStyle(self.refuse, ErrorEnvelope, JSON)
 
     def wrap(
-        self, data: object, status: int = 200, headers: tuple[tuple[str, str], ...] = ()
+        self,
+        data: object,
+        status: int = 200,
+        headers: tuple[tuple[str, str], ...] = (),
+        quotas: Quotas | None = None,
     ) -> Response:
         """A good answer."""
-        return Response(_encode(Envelope("ok", self._now_ms(), data)), status, JSON, headers)
+        body = _encode(Envelope("ok", self._now_ms(), data))
+        return Response(body, status, JSON, headers, quotas)
 
     def refuse(self, error: ApiError) -> Response:
         """A bad answer."""

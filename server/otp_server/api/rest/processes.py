@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from otp_server.api.batches import timely
 from otp_server.api.json_bodies import json_fields
-from otp_server.api.limit_headers import limit_headers
 from otp_server.api.operation import (
     LIMIT_HEADERS,
     AnswerHeader,
@@ -24,35 +23,31 @@ from otp_server.api.rest.shapes import (
     ContactBody,
     HandshakeData,
     InitData,
+    PlainContactBody,
 )
 from otp_server.domain.client import Scope
-from otp_server.domain.process_outcome import (
-    Accepted,
-    HandshakeAnswer,
-    ProcessRefused,
-    StartAnswer,
-    Wrong,
-)
+from otp_server.domain.process_outcome import Accepted, ProcessRefused
 from otp_server.errors import ErrorKind
 from otp_server.services.attempts import Attempt
 from otp_server.services.process_fields import CLAIM_FIELD
 from otp_server.services.starts import Handshake, Start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from otp_server.api.operation import Request
     from otp_server.api.rest.envelope import Envelopes
-    from otp_server.domain.process_outcome import Quotas
+    from otp_server.domain.process_outcome import (
+        AttemptOutcome,
+        HandshakeOutcome,
+        StartingOutcome,
+    )
     from otp_server.services.attempts import AttemptService
     from otp_server.services.starts import StartService
-
-O = TypeVar("O")  # noqa: E741 - an outcome
 
 UUID_EXAMPLE = "98df8e4e-7240-4291-9322-282a8d97542a"
 _CLAIM_HEADER = CLAIM_FIELD.lower()
 REPLAYED = "Idempotency-Replayed"
 """Says ``true`` on the answer of an earlier call with the same key; ours."""
+_REPLAYED_SAID = ((REPLAYED, "true"),)
 _ASK_EXAMPLE = {
     "type": "email-verification",
     "email": "email@example.com",
@@ -91,17 +86,23 @@ def process_operations(
     """All three; their calls end after ``answer_s``."""
     late = ErrorKind.UNAVAILABLE
 
-    def handshake(told: HandshakeAnswer) -> Response:
+    def handshake(told: HandshakeOutcome) -> Response:
+        if isinstance(told, ProcessRefused):
+            raise refusal(told)
         data = HandshakeData(told.type, told.channel, told.available_in_s)
-        return envelopes.wrap(data, headers=limit_headers(told.quotas))
+        return envelopes.wrap(data, quotas=told.quotas)
 
-    def init(told: StartAnswer) -> Response:
-        headers = _headers(told.quotas, replayed=told.replayed)
-        return envelopes.wrap(InitData(told.uuid, told.channel), headers=headers)
+    def init(told: StartingOutcome) -> Response:
+        if isinstance(told, ProcessRefused):
+            raise refusal(told)
+        data = InitData(told.uuid, told.channel)
+        return envelopes.wrap(data, 200, _REPLAYED_SAID if told.replayed else (), told.quotas)
 
-    def attempt(told: Accepted | Wrong) -> Response:
-        headers = _headers(told.quotas, replayed=told.replayed)
-        return envelopes.wrap(AttemptData(isinstance(told, Accepted)), headers=headers)
+    def attempt(told: AttemptOutcome) -> Response:
+        if isinstance(told, ProcessRefused):
+            raise refusal(told)
+        data = AttemptData(isinstance(told, Accepted))
+        return envelopes.wrap(data, 200, _REPLAYED_SAID if told.replayed else (), told.quotas)
 
     shared: dict[str, Any] = {
         "error_style": envelopes.error_style,
@@ -119,7 +120,7 @@ def process_operations(
         priority=Priority.FORESEE,
         decode=_decode_handshake,
         call=timely(starts.handshake_many, answer_s, late),
-        render=_or_refused(handshake),
+        render=handshake,
         body=ContactBody,
         body_example=_ASK_EXAMPLE,
         answer=Envelope[HandshakeData],
@@ -142,7 +143,7 @@ def process_operations(
         priority=Priority.START,
         decode=_decode_start,
         call=timely(starts.start_many, answer_s, late),
-        render=_or_refused(init),
+        render=init,
         body=ContactBody,
         body_example=_ASK_EXAMPLE,
         answer=Envelope[InitData],
@@ -166,7 +167,7 @@ def process_operations(
         priority=Priority.JUDGE,
         decode=_decode_attempt,
         call=timely(attempts.attempt_many, answer_s, late),
-        render=_or_refused(attempt),
+        render=attempt,
         body=AttemptBody,
         body_example={"code": "123456"},
         answer=Envelope[AttemptData],
@@ -195,24 +196,10 @@ def process_operations(
     return [handshaking, starting, attempting]
 
 
-def _headers(quotas: Quotas | None, *, replayed: bool) -> tuple[tuple[str, str], ...]:
-    told = limit_headers(quotas)
-    return (*told, (REPLAYED, "true")) if replayed else told
-
-
-def _or_refused(render: Callable[[O], Response]) -> Callable[[O | ProcessRefused], Response]:
-    def answer(outcome: O | ProcessRefused) -> Response:
-        if isinstance(outcome, ProcessRefused):
-            raise refusal(outcome)
-        return render(outcome)
-
-    return answer
-
-
 def _decode_handshake(request: Request) -> Handshake:
     if request.query:
         no_query(request)
-    body, asker = json_fields(request, ContactBody), request.asker
+    body, asker = json_fields(request, ContactBody, PlainContactBody), request.asker
     return Handshake(
         asker.tenant,
         asker.client_id,
@@ -227,7 +214,7 @@ def _decode_handshake(request: Request) -> Handshake:
 def _decode_start(request: Request) -> Start:
     if request.query:
         no_query(request)
-    body, asker = json_fields(request, ContactBody), request.asker
+    body, asker = json_fields(request, ContactBody, PlainContactBody), request.asker
     return Start(
         asker.tenant,
         asker.client_id,

@@ -53,7 +53,12 @@ def id_of(request: Request) -> int:
 
 def entities_of(bodies: Sequence[EntityBody] | None) -> tuple[Entity, ...]:
     """The entities, their ids as strings (ruling D22)."""
-    return tuple([Entity(body.type, str(body.id)) for body in bodies]) if bodies else ()
+    if not bodies:
+        return ()
+    if len(bodies) == 1:  # nearly always, and a comprehension costs more than all the rest
+        [body] = bodies
+        return (Entity(body.type, str(body.id)),)
+    return tuple([Entity(body.type, str(body.id)) for body in bodies])
 
 
 def single_parameters(request: Request) -> dict[str, str]:

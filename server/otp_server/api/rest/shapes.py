@@ -6,6 +6,7 @@ entity's id and ``templateId`` are strings in answers, and an entity's id may be
 msgspec reads the annotations, so they are no strings here.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -41,10 +42,8 @@ TypeName = Annotated[
 _EntityWord = Annotated[
     str, Meta(min_length=1, max_length=ENTITY_CHARACTERS_MAX, pattern=PRINTABLE)
 ]
-_EntityId = (
-    Annotated[str, Meta(min_length=1, max_length=ENTITY_CHARACTERS_MAX, pattern=PRINTABLE)]
-    | Annotated[int, Meta(ge=0, le=2**63 - 1)]
-)
+_EntityNumber = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_PlainWord = Annotated[str, Meta(min_length=1, max_length=ENTITY_CHARACTERS_MAX)]
 _Phone = Annotated[
     str,
     Meta(
@@ -69,11 +68,11 @@ class EntityBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True, gc=Fal
     """Something of the caller's that a process belongs to, such as client 338."""
 
     type: _EntityWord
-    id: _EntityId
+    id: _EntityWord | _EntityNumber
 
 
 _Entities = Annotated[
-    list[EntityBody],
+    Sequence[EntityBody],
     Meta(max_length=ENTITIES_MAX, description="What the process belongs to."),
 ]
 
@@ -94,6 +93,21 @@ class ContactBody(
     mobile_phone: _Phone | None = None
     email: _Email | None = None
     entities: _Entities | None = None
+
+
+class PlainEntityBody(EntityBody, forbid_unknown_fields=True, frozen=True, gc=False):
+    """The same without ``PRINTABLE``: where there are no control characters at all."""
+
+    type: _PlainWord
+    id: _PlainWord | _EntityNumber
+
+
+class PlainContactBody(
+    ContactBody, rename="camel", forbid_unknown_fields=True, frozen=True, gc=False
+):
+    """The same for such a body."""
+
+    entities: Annotated[Sequence[PlainEntityBody], Meta(max_length=ENTITIES_MAX)] | None = None
 
 
 class AttemptBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True, gc=False):

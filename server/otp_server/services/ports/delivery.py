@@ -113,8 +113,8 @@ class BatchSender(Sender, Protocol):
 class Breaker(Protocol):
     """Keeps messages from a provider that is down, and probes whether it is back.
 
-    Only faults of the provider count: a number that does not exist is none. Each ``begin`` is
-    followed by one ``end``.
+    Only faults of the provider count: a number that does not exist is none. Each message that
+    began ends once.
     """
 
     @property
@@ -129,11 +129,11 @@ class Breaker(Protocol):
     def room(self) -> int:
         """How many more messages may begin now, over all those in flight."""
 
-    def begin(self) -> None:
-        """A message goes to the provider now."""
+    def begin(self, count: int = 1) -> None:
+        """So many messages go to the provider now."""
 
-    def end(self, outcome: SendOutcome | None) -> None:
-        """What became of it; None: it was cut off, which says nothing of the provider."""
+    def end(self, outcome: SendOutcome | None, count: int = 1) -> None:
+        """What became of so many in a row; None: they were cut off, which says nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@
                          audit_statements
     account_store        over account_statements, session_statements, reset_statements
     process_rows         rows of processes, and the operation that changes them
+    process_keys         where processes are found by uuid and contact: filed many at once
     bulk_insert          many rows of a table in few statements
     outbox_queue         messages put into the outbox's queue, and taken out again
     outbox_leaving       messages that leave a channel unsent, and leases taken back

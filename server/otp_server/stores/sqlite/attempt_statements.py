@@ -29,7 +29,7 @@ from otp_server.stores.sqlite import process_statements
 from otp_server.stores.tried import Tried
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from otp_server.domain.audit import Actor
     from otp_server.domain.challenge_type import Plan
@@ -51,7 +51,7 @@ _READ = (
     " p.email_index, p.attempts, p.key_id, p.generation, p.route, p.route_attempts,"
     " p.created_at_ms, p.expires_at_ms, p.given_back,"
     " f.failures, f.last_at_ms, e.failures, e.last_at_ms"
-    " FROM carray(?) AS given CROSS JOIN processes AS p ON p.uuid = given.value"
+    " FROM carray(?) AS given CROSS JOIN processes AS p ON p.id = given.value"
     " CROSS JOIN plans ON plans.id = p.plan_id"
     " LEFT JOIN contact_failures AS f ON f.contact_index = p.phone_index AND f.tenant = p.tenant"
     " LEFT JOIN contact_failures AS e ON e.contact_index = p.email_index AND e.tenant = p.tenant"
@@ -109,7 +109,7 @@ class _Counting:
 
     def count(self, batch: Sequence[NewAttempt]) -> list[CountOutcome]:
         """Judge each, and write."""
-        self._read(dict.fromkeys([item.uuid for item in batch]))
+        self._read([item.uuid for item in batch])
         tell = self._work.trail.append
         outcomes: list[CountOutcome] = []
         for item in batch:
@@ -122,10 +122,10 @@ class _Counting:
         self._write()
         return outcomes
 
-    def _read(self, uuids: Iterable[bytes]) -> None:
+    def _read(self, uuids: Sequence[bytes]) -> None:
         """As they are before the batch."""
         work, processes, failures = self._work, self._processes, self._failures
-        which = apsw.carray(tuple(uuids))
+        which = work.keys.bound(work.connection, uuids)
         rows: list[tuple[Any, ...]] = work.connection.execute(_READ, (which,)).fetchall()
         plans: dict[bytes, Plan] = {}  # most processes of a batch have the same
         for row in rows:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import apsw
 
-_ROWS_AT_ONCE = (64, 16, 4, 1)
+_ROWS_AT_ONCE = (64, 32, 16, 8, 4, 2, 1)
 """Rows of one statement: as large ones as there are rows for."""
 _LAST_NUMBER = "SELECT seq FROM sqlite_sequence WHERE name = ?"
 

@@ -34,6 +34,9 @@ UNAVAILABLE: dict[type[apsw.Error], str] = {
 }
 """Errors of the storage, not of a statement: what to tell an operator."""
 
+_STATEMENTS = 1000
+"""A connection's cache of statements: one is dropped when so many others ran after it."""
+
 STILL_SOUND = (apsw.FullError, apsw.BusyError, apsw.LockedError, apsw.ConstraintError)
 """After these a connection whose transaction was rolled back goes on; after others it is reopened.
 """
@@ -108,7 +111,9 @@ def _create_file(path: Path) -> None:
 
 
 def _open(path: Path, options: SqliteOptions) -> apsw.Connection:
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection = apsw.Connection(
+        str(path), flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=_STATEMENTS
+    )
     connection.set_busy_timeout(options.busy_timeout_ms)
     # Plans never look at what is bound: else each statement that a partial index might serve is
     # planned anew for every value, which costs ten times as much as running it.

@@ -24,7 +24,7 @@ import threading
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
 
 import apsw
 import trio
@@ -39,6 +39,13 @@ if TYPE_CHECKING:
     from otp_server.stores.sqlite.connection import Database
 
     Undo = Callable[[apsw.Connection], object]
+
+    class Ended(Protocol):
+        """See ``GroupWorker``."""
+
+        def __call__(self, *, committed: bool) -> None:
+            """A transaction ended."""
+
 
 T = TypeVar("T")
 
@@ -73,10 +80,12 @@ class WorkerStatistics:
 class GroupWorker:
     """Runs operations on the one connection it owns, for the Trio run that made it."""
 
-    def __init__(self, database: Database, *, read_only: bool) -> None:
+    def __init__(self, database: Database, *, read_only: bool, ended: Ended | None = None) -> None:
+        """``ended`` is told how each transaction ended, before who waits; in the thread."""
         self._database = database
         self._read_only = read_only
         self._begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
+        self._ended = ended
         self._token = trio.lowlevel.current_trio_token()
         self._closed = trio.Event()
         self._connection: apsw.Connection | None = None  # the thread's own
@@ -183,7 +192,10 @@ class GroupWorker:
     def _work(self) -> None:
         while (work := self._take()) is not None:
             undos, group = work
-            self._settle(undos, group, self._transact(undos, group))
+            failed = self._transact(undos, group)
+            if self._ended is not None:
+                self._ended(committed=failed is None)
+            self._settle(undos, group, failed)
         self._drop_connection()
         with suppress(trio.RunFinishedError):
             self._token.run_sync_soon(self._closed.set)

@@ -48,7 +48,8 @@ _LEFT = (
 )
 _CLOSE_ATTEMPT = "DELETE FROM open_attempts WHERE process_id = ? AND attempt = ?"
 _OLD = (
-    "SELECT id, plan_id, type_id, entities FROM processes WHERE created_at_ms < ?"
+    "SELECT id, uuid, phone_index, email_index, plan_id, type_id, entities FROM processes"
+    " WHERE created_at_ms < ?"
     " ORDER BY created_at_ms, id LIMIT ?"
 )
 _FORGET_ENTITY = (
@@ -198,11 +199,12 @@ def _forget(work: ProcessWork, before_ms: int) -> int:
     ).fetchall()
     entities = [
         (each.type, each.id, type_id, process_id)
-        for process_id, _, type_id, text in old
+        for process_id, *_, type_id, text in old
         for each in entities_of(text)
     ]
     work.connection.executemany(_FORGET_ENTITY, entities)
     for statement in _FORGET:
         work.connection.executemany(statement, [(process_id,) for process_id, *_ in old])
-    drop_plans(work.connection, {plan_id for _, plan_id, *_ in old})
+    work.keys.forget(work.connection, [(row[0], row[1], row[2], row[3]) for row in old])
+    drop_plans(work.connection, {plan_id for *_, plan_id, _, _ in old})
     return len(old)

@@ -17,6 +17,7 @@ from otp_server.stores.sqlite import search_statements as search
 from otp_server.stores.sqlite import settle_statements as settling
 from otp_server.stores.sqlite import start_statements as starts
 from otp_server.stores.sqlite.plan_statements import PlanCache
+from otp_server.stores.sqlite.process_keys import KEY_BYTES, ProcessKeys
 from otp_server.stores.sqlite.process_rows import ProcessWork
 from otp_server.stores.sqlite.workers import SqliteWorkers
 
@@ -52,6 +53,7 @@ class SqliteProcesses(SqliteWorkers):
     """What the ports ``processes``, ``outbox`` and ``audit`` ask, in SQL."""
 
     def __init__(self, database: Database) -> None:
+        self._keys = ProcessKeys()
         super().__init__(database)
         self._writer_plans = PlanCache()
         self._reader_plans = PlanCache()
@@ -61,16 +63,32 @@ class SqliteProcesses(SqliteWorkers):
         """``change`` and its audit lines, in one operation of the writer."""
 
         def run(connection: apsw.Connection) -> T:
-            work = ProcessWork(connection, self._writer_plans)
-            result = change(work)
-            work.finish()
+            work = ProcessWork(connection, self._writer_plans, self._keys)
+            try:
+                result = change(work)
+                work.finish()
+            except BaseException:
+                self._keys.undone()
+                raise
             return result
 
         return await self._writer.call(run, undo)
 
     async def _read(self, look: Callable[[ProcessWork], T]) -> T:
-        plans = self._reader_plans
-        return await self._reader.call(lambda connection: look(ProcessWork(connection, plans)))
+        plans, keys = self._reader_plans, self._keys
+        return await self._reader.call(
+            lambda connection: look(ProcessWork(connection, plans, keys))
+        )
+
+    async def read_keys(self) -> None:
+        """Read what processes are found by, so that nobody has to wait for it later.
+
+        Raises StoreUnavailable.
+        """
+        await self._read(lambda work: work.keys.find(work.connection, [bytes(KEY_BYTES)]))
+
+    def _write_ended(self, *, committed: bool) -> None:
+        self._keys.ended(committed=committed)
 
     # Processes.
 

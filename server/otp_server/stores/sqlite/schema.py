@@ -7,7 +7,7 @@ also sets ``PRAGMA user_version``. A file that was released is never edited agai
 from __future__ import annotations
 
 from importlib import resources
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from otp_server.errors import ConfigError, StoreTooNew
 
@@ -40,11 +40,14 @@ def migrate(
 ) -> None:
     """Bring the schema up to date. Several processes may do so at once.
 
+    The connection does not look at foreign keys afterwards.
+
     Raises:
         ConfigError: the file belongs to another program.
         StoreTooNew: its schema is newer than the last migration.
     """
     migrations = load_migrations() if migrations is None else migrations
+    connection.pragma("foreign_keys", 0)  # a table may be made anew under the rows that name it
     while True:
         connection.execute("BEGIN IMMEDIATE")  # look and change as one step
         try:
@@ -53,6 +56,7 @@ def migrate(
             _require_ours(connection, path)
             if have < len(migrations):
                 connection.execute(migrations[have])
+                _require_whole(connection, path)
                 connection.pragma("application_id", APPLICATION_ID)
                 connection.pragma("user_version", have + 1)
             connection.execute("COMMIT")
@@ -62,6 +66,12 @@ def migrate(
             raise
         if have == len(migrations):
             return
+
+
+def _require_whole(connection: apsw.Connection, path: Path) -> None:
+    row: Any = connection.execute("PRAGMA foreign_key_check").fetchone()
+    if row is not None:
+        raise ConfigError(f"{path}: rows of {row[0]} name rows of {row[2]} that are not there")
 
 
 def require_current(connection: apsw.Connection, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 What a function promises is the sentence of its namesake in ``services/ports/processes.py``. Each
 search names the index it walks, newest first, and looks the other conditions up for each row: the
-contact's index when one is given, else that of the first entity, else that of the type.
+first entity's, or the type's; where a contact is given its keys tell which processes it may be.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from otp_server.services.ports.processes import ProcessQuery
     from otp_server.stores.sqlite.process_rows import ProcessWork
 
-_OF_PROCESSES = SELECT_PROCESS.replace(
-    "FROM processes AS p", "FROM processes AS p INDEXED BY {index}"
+_OF_TYPE = SELECT_PROCESS.replace(
+    "FROM processes AS p", "FROM processes AS p INDEXED BY processes_type"
+)
+_OF_CONTACT = SELECT_PROCESS.replace(
+    "FROM processes AS p", "FROM carray(?) AS given CROSS JOIN processes AS p ON p.id = given.value"
 )
 _OF_ENTITY = SELECT_PROCESS.replace(
     "FROM processes AS p",
@@ -60,35 +63,34 @@ def search_processes(
     work: ProcessWork, query: ProcessQuery
 ) -> list[tuple[Process, list[Delivery]]]:
     """A page, and then its deliveries at once."""
-    sql, bindings = _search(query)
+    sql, bindings = _search(work, query)
     rows: list[tuple[Any, ...]] = work.connection.execute(sql, bindings).fetchall()
     processes = [work.process_of(row) for row in rows]
     deliveries = _deliveries(work, [process.id for process in processes])
     return [(process, deliveries.get(process.id, [])) for process in processes]
 
 
-def _search(query: ProcessQuery) -> tuple[str, tuple[object, ...]]:
+def _search(work: ProcessWork, query: ProcessQuery) -> tuple[str, tuple[object, ...]]:
     entities = list(query.entities)
     conditions: list[str] = []
     bindings: list[object] = []
     order = "p.id"
-    by_contact = False
 
     def require(condition: str, *values: object) -> None:
         conditions.append(condition)
         bindings.extend(values)
 
-    if query.phone_index is not None:
-        select, by_contact = _OF_PROCESSES.format(index="processes_phone"), True
-    elif query.email_index is not None:
-        select, by_contact = _OF_PROCESSES.format(index="processes_email"), True
+    contact = query.phone_index or query.email_index
+    if contact is not None:
+        select = _OF_CONTACT
+        bindings.append(work.keys.bound(work.connection, (contact,)))
     elif entities:
         select, order = _OF_ENTITY, "e.process_id"
         first = entities.pop(0)
         require("e.entity_type = ? AND e.entity_id = ?", first.type, first.id)
         require("e.type_id = ?", query.type_id)
     else:
-        select = _OF_PROCESSES.format(index="processes_type")
+        select = _OF_TYPE
     require("p.tenant = ? AND p.type_id = ?", query.tenant, query.type_id)
     if query.phone_index is not None:
         require("p.phone_index = ?", query.phone_index)
@@ -97,9 +99,6 @@ def _search(query: ProcessQuery) -> tuple[str, tuple[object, ...]]:
     for entity in entities:
         require(_HAS_ENTITY, entity.type, entity.id)
     which = f"{select} WHERE {' AND '.join(conditions)}"
-    if by_contact:  # each half newest first in the contact's index, and merged
-        which, order = f"{which} AND p.open = 1 UNION ALL {which} AND p.open = 0", "1"
-        bindings += bindings
     bindings += (query.limit, query.offset)
     return f"{which} ORDER BY {order} DESC LIMIT ? OFFSET ?", tuple(bindings)
 

@@ -13,6 +13,7 @@ before it used has everything written first, and reads anew. Claims have stateme
 from __future__ import annotations
 
 import os
+from array import array
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -29,10 +30,12 @@ from otp_server.stores.sqlite.bulk_insert import BulkInsert, next_number
 from otp_server.stores.sqlite.process_rows import entities_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
+    from otp_server.domain.process import SealedContact
     from otp_server.services.ports.outbox import FirstLease, LeasedMessage
     from otp_server.services.ports.processes import IdempotencyClaim, NewProcess, StartOutcome
+    from otp_server.stores.sqlite.process_keys import Row
     from otp_server.stores.sqlite.process_rows import ProcessWork
 
     _Contact: TypeAlias = tuple[str, bytes, int, str]
@@ -42,7 +45,7 @@ STARTS_AT_ONCE: Final = 128
 """Processes written by one set of statements: about two milliseconds of work."""
 
 _USED_UUIDS = (
-    "SELECT p.uuid FROM carray(?) AS given CROSS JOIN processes AS p ON p.uuid = given.value"
+    "SELECT p.uuid FROM carray(?) AS given CROSS JOIN processes AS p ON p.id = given.value"
 )
 _PROCESSES = BulkInsert(
     "processes",
@@ -53,16 +56,12 @@ _PROCESSES = BulkInsert(
 _ENTITIES = BulkInsert(
     "process_entities", "entity_type, entity_id, type_id, process_id", verb="INSERT OR IGNORE"
 )
-_OPEN = {
-    contact: (
-        f"SELECT p.{contact}_index, p.type_id, p.tenant, p.id, p.uuid, p.expires_at_ms"  # noqa: S608 - our own words
-        " FROM carray(?) AS given"
-        f" CROSS JOIN processes AS p INDEXED BY processes_{contact}"
-        f" ON p.{contact}_index = given.value AND p.open = 1"
-        f" AND p.{contact}_counted = 1 ORDER BY p.id"
-    )
-    for contact in ("phone", "email")
-}
+_OPEN = (
+    "SELECT iif(p.phone_counted, p.phone_index, NULL), iif(p.email_counted, p.email_index, NULL),"
+    " p.type_id, p.tenant, p.id, p.uuid, p.expires_at_ms"
+    " FROM carray(?) AS given CROSS JOIN processes AS p ON p.id = given.value AND p.open = 1"
+    " ORDER BY p.id"
+)
 
 
 def start_processes(work: ProcessWork, batch: Sequence[NewProcess]) -> list[StartOutcome]:
@@ -82,11 +81,7 @@ def start_processes(work: ProcessWork, batch: Sequence[NewProcess]) -> list[Star
 
 def require_fresh(work: ProcessWork, batch: Sequence[NewProcess]) -> None:
     """Raises AlreadyExists for a uuid used before, ValueError for a bug of the caller."""
-    which = tuple(item.uuid for item in batch)
-    rows: list[tuple[Any, ...]] = (
-        work.connection.execute(_USED_UUIDS, (apsw.carray(which),)).fetchall() if which else []
-    )
-    used = {uuid for (uuid,) in rows}
+    used = {uuid for (uuid,) in _found(work, [item.uuid for item in batch], _USED_UUIDS)}
     for item in batch:
         rules.first_contact(item)
         if item.uuid in used:
@@ -150,7 +145,7 @@ class _Starting:
         versions: dict[str, int],
     ) -> list[StartOutcome]:
         """Start each, and write."""
-        self._read(contact for item in batch if item.supersedes for contact in _counted(item))
+        self._read([contact for item in batch if item.supersedes for contact in _counted(item)])
         outcomes = [
             self._start(item, lease, versions[item.tenant])
             for item, lease in zip(batch, leases, strict=True)
@@ -198,7 +193,9 @@ class _Starting:
         if item.supersedes:
             if not self._contacts.isdisjoint(contacts):
                 self._write()
-            self._read(contact for contact in contacts if contact not in self._open)
+            unknown = [contact for contact in contacts if contact not in self._open]
+            if unknown:
+                self._read(unknown)
             for contact in contacts:
                 self._supersede_older(item, contact)
         self._contacts.update(contacts)
@@ -219,17 +216,12 @@ class _Starting:
                 self._ended[ProcessStatus.FAILED, reason, at_ms].append(process_id)
                 self._work.tell((item.tenant, uuid), "otp.end", reason.value, item.actor, at_ms)
 
-    def _read(self, contacts: Iterable[_Contact]) -> None:
+    def _read(self, contacts: Sequence[_Contact]) -> None:
         """The open processes of contacts, about which nothing waits to be written."""
-        indexes: defaultdict[str, dict[bytes, None]] = defaultdict(dict)
-        for contact in contacts:
-            self._open[contact] = []
-            indexes[contact[0]][contact[1]] = None
-        for column, which in indexes.items():
-            rows: list[tuple[Any, ...]] = self._work.connection.execute(
-                _OPEN[column], (apsw.carray(tuple(which)),)
-            ).fetchall()
-            for index, type_id, tenant, *process in rows:
+        self._open.update({contact: [] for contact in contacts})
+        asked = [contact[1] for contact in contacts]
+        for phone, email, type_id, tenant, *process in _found(self._work, asked, _OPEN):
+            for column, index in (("phone", phone), ("email", email)):
                 found = self._open.get((column, index, type_id, tenant))
                 if found is not None:
                     found.append((process[0], process[1], process[2]))
@@ -255,11 +247,14 @@ class _Starting:
         first = next_number(connection, "processes")
         values: list[Any] = []
         entities: list[Any] = []
+        known: list[Row] = []
         for process_id, item in enumerate(items, first):
             values += _row(process_id, item, numbers[id(item.plan)])
+            known.append((process_id, item.uuid, _index(item.phone), _index(item.email)))
             for each in item.entities:
                 entities += (each.type, each.id, item.plan.type_id, process_id)
         _PROCESSES.insert(connection, values)
+        self._work.keys.add(connection, known)
         os.sched_yield()
         if entities:
             _ENTITIES.insert(connection, entities)
@@ -269,12 +264,22 @@ class _Starting:
         return first
 
 
+def _found(work: ProcessWork, keys: Sequence[bytes], statement: str) -> list[tuple[Any, ...]]:
+    """What ``statement`` reads of the processes that may have one of these keys."""
+    which = array("q", work.keys.find(work.connection, keys))  # mostly there is none
+    return work.connection.execute(statement, (apsw.carray(which),)).fetchall() if which else []
+
+
 def _counted(item: NewProcess) -> list[_Contact]:
     return [
         (column, contact.index, item.plan.type_id, item.tenant)
         for column, contact in (("phone", item.phone), ("email", item.email))
         if contact is not None and contact.index in item.counted_indexes
     ]
+
+
+def _index(contact: SealedContact | None) -> bytes | None:
+    return None if contact is None else contact.index
 
 
 def _row(process_id: int, item: NewProcess, plan_id: int) -> tuple[Any, ...]:
@@ -295,10 +300,10 @@ def _row(process_id: int, item: NewProcess, plan_id: int) -> tuple[Any, ...]:
         item.created_at_ms,
         item.created_at_ms,
         item.expires_at_ms,
-        None if phone is None else phone.index,
+        _index(phone),
         None if phone is None else phone.sealed,
         phone is not None and phone.index in counted,
-        None if email is None else email.index,
+        _index(email),
         None if email is None else email.sealed,
         email is not None and email.index in counted,
         item.actor.address,

@@ -28,6 +28,7 @@ async def open_sqlite_store(path: Path, options: SqliteOptions | None = None) ->
     store = SqliteStore(Database(path, options))
     try:
         await store.probe()
+        await store.read_keys()
     except BaseException:
         await store.aclose()
         raise

@@ -25,7 +25,7 @@ class SqliteWorkers:
     """The writer's operations are serial; the reader sees the last commit and blocks nobody."""
 
     def __init__(self, database: Database) -> None:
-        self._writer = GroupWorker(database, read_only=False)
+        self._writer = GroupWorker(database, read_only=False, ended=self._write_ended)
         self._reader = GroupWorker(database, read_only=True)
 
     def statistics(self) -> SqliteStatistics:
@@ -35,6 +35,9 @@ class SqliteWorkers:
     async def probe(self) -> None:
         """A real write, to the disk and back."""
         await self._writer.call(_count_probe)
+
+    def _write_ended(self, *, committed: bool) -> None:
+        """A transaction of the writer ended. In its thread."""
 
     async def aclose(self) -> None:
         """Finish what is queued, close both connections, end both threads."""
