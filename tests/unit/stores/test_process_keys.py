@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SMALL = 12
 """Keys of a generation: some processes fill it."""
+OPTIONS = SMALL, SMALL
 _INSERT = (
     "INSERT INTO processes (id, uuid, tenant, type_id, plan_id, status, attempts, generation,"
     " route, route_status, route_attempts, key_id, created_at_ms, updated_at_ms, expires_at_ms,"
@@ -50,7 +51,7 @@ class Server:
     """A server on the file: its keys, a connection that writes and one that reads."""
 
     def __init__(self, database: Database, draw: Random) -> None:
-        self.keys = ProcessKeys(SMALL)
+        self.keys = ProcessKeys(OPTIONS)
         self.writer = database.connect(read_only=False)
         self.reader = database.connect(read_only=True)
         self._draw = draw
@@ -187,7 +188,21 @@ def test_keys_are_filed_in_generations_and_at_a_pace(server: Server) -> None:
             (key[:KEY_BYTES], row[0]) for row in rows for key in row[1:] if key is not None
         } <= pairs
     assert 80 - 3 * SMALL < last < 80
-    assert missing(ProcessKeys(SMALL), server.writer, server.writer) == []
+    assert missing(ProcessKeys(OPTIONS), server.writer, server.writer) == []
+
+
+def test_generations_grow_with_what_is_kept(server: Server) -> None:
+    server.keys = ProcessKeys((SMALL, 5 * SMALL))
+    sizes: list[int] = []
+    for _ in range(400):
+        server.writer.execute("BEGIN IMMEDIATE")
+        server.start(2)
+        server.commit()
+        sizes.append(server.keys._size)
+    assert sizes == sorted(sizes)
+    assert (sizes[0], sizes[-1]) == (SMALL, 5 * SMALL)
+    assert 2 * 300 // 16 in range(sizes[100], sizes[200])
+    assert missing(server.keys, server.writer, server.writer) == []
 
 
 @pytest.mark.parametrize("by_another", [False, True])

@@ -33,14 +33,20 @@ Row: TypeAlias = "tuple[int, bytes, bytes | None, bytes | None]"
 """A process: its id, its uuid, the indexes of its phone and its e-mail address."""
 
 KEY_BYTES: Final = 16
-GENERATION: Final = 16_384
-"""Keys held before they are filed. Three times as many are in memory at the most: about 8 MB."""
+GENERATION: Final = 4_096, 131_072
+"""Keys held before they are filed: a part of those that are kept, so that several go into each page
+of the tree; at least so many, and at most. Three generations are in memory at the most, of some 150
+bytes a key: 2 MB, and with two million processes 60 MB."""
 
+_SHARE = 16
+_KEYS_EACH = 2
+"""A process has its uuid and a contact, or two."""
 _PARTS = 256
 """A generation is filed by the first byte of its keys."""
 _PACE = 2
 """Keys filed for each new one: so a generation is filed when the next one is half full."""
 
+_KEPT = "SELECT max(id) - min(id) FROM processes"
 _STATE = "SELECT filed, (SELECT max(id) FROM processes) FROM process_filing WHERE only = 1"
 _ROWS = "SELECT id, uuid, phone_index, email_index FROM processes WHERE id > ? ORDER BY id"
 _THERE = "SELECT {} FROM carray(?) AS given CROSS JOIN processes ON id = given.value"
@@ -55,8 +61,10 @@ _KEYS = BulkInsert("process_keys", "key, process_id", verb="INSERT OR IGNORE")
 class ProcessKeys:
     """Of one database file. One thread writes, and any may look: each with its own connection."""
 
-    def __init__(self, generation: int = GENERATION) -> None:
-        self._generation = generation
+    def __init__(self, generation: tuple[int, int] = GENERATION) -> None:
+        """``generation``: how many keys are held before they are filed, at least and at most."""
+        self._least, self._most = generation
+        self._size = self._least  # of the generation that is being filled
         self._lock = threading.Lock()  # guards everything below
         self._is_read = False
         self._last = 0
@@ -103,7 +111,8 @@ class ProcessKeys:
                 self._read(connection, state[0])  # these too
             else:
                 self._hold(rows)
-            self._credit += _PACE * 2 * len(rows)  # each has two keys or three
+            self._credit += _PACE * _KEYS_EACH * len(rows)
+            self._turn(connection)
             self._file(connection)
 
     def forget(self, connection: apsw.Connection, rows: Sequence[Row]) -> None:
@@ -128,10 +137,16 @@ class ProcessKeys:
             for key in _keys_of(row):
                 filling.add(key, row[0])
             filling.last = self._last = row[0]
-        if filling.count >= self._generation and self._filing is None:
-            self._gone = self._gone if self._kept is None else self._kept.last
-            self._kept, self._filing, self._filling = None, filling, _Generation()
-            self._credit = 0
+
+    def _turn(self, connection: apsw.Connection) -> None:
+        """Begin the next generation, if this one is full and the one before is filed."""
+        if self._filling.count < self._size or self._filing is not None:
+            return
+        self._gone = self._gone if self._kept is None else self._kept.last
+        self._kept, self._filing, self._filling = None, self._filling, _Generation()
+        self._credit = 0
+        kept: Any = connection.execute(_KEPT).get
+        self._size = min(max(_KEYS_EACH * kept // _SHARE, self._least), self._most)
 
     def _read(self, connection: apsw.Connection, filed: int) -> None:
         """What this transaction sees and memory has not."""
