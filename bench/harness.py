@@ -3,8 +3,9 @@
     python -m bench.harness --config FILE [--timer]
 
 Prints the server's own lines (``listening face=... url=...``, ``ready``) and drains at SIGTERM.
-With ``--timer`` a 1 ms timer runs beside the server, and each SIGUSR1 and the end print a line of
-JSON with how late it was. (Without it: the timer costs a wake-up of Trio each millisecond.)
+``--http-connections`` are let in on the HTTP listener, as by a server with more descriptors. With
+``--timer`` a 1 ms timer runs beside the server, and each SIGUSR1 and the end print a line of JSON
+with how late it was. (Without it: the timer costs a wake-up of Trio each millisecond.)
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from bench.lateness import TimerWatch
 from otp_server.app import Server
 from otp_server.config import ensure_data_dir, load_config, resolve_keys
 from otp_server.telemetry import configure_logging
+from otp_server.transport import sockets
 
 
 async def serve(server: Server, watch: TimerWatch | None) -> None:
@@ -45,7 +47,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--timer", action="store_true")
+    parser.add_argument("--http-connections", type=int)
     arguments = parser.parse_args()
+    if arguments.http_connections:
+        sockets._HTTP_CONNECTIONS = (arguments.http_connections,) * 2  # noqa: SLF001 - no option
     config = load_config(arguments.config, os.environ)
     configure_logging(config.server.log_level)
     ensure_data_dir(config.server.data_dir)

@@ -151,9 +151,11 @@ class Installed:
         self.described = folder / "described.json"
         self.device_tokens = folder / "devices"
 
-    def start(self, name: str) -> Running:
-        """It runs, and has given a token."""
-        words = ("--config", str(self._config))
+    def start(self, name: str, connections: int | None = None) -> Running:
+        """It runs, and has given a token. ``connections`` are let in, if not as many as usual."""
+        words = ["--config", str(self._config)]
+        if connections is not None:
+            words += ["--http-connections", str(connections)]
         server = _start(self._bench, self._folder, name, "bench.rest_harness", *words)
         try:
             self.token_file.write_text(self._token(server))
@@ -282,8 +284,13 @@ class Servers:
         *,
         attempts: Mapping[str, int],
         devices: Mapping[str, int],
+        connections: int | None = None,
     ) -> None:
-        """``attempts`` are how many will be asked of each of ours, ``devices`` how many it has."""
+        """``attempts`` are how many will be asked of each of ours, ``devices`` how many it has.
+
+        ``connections``: how many each of ours lets in, if not as many as usual.
+        """
+        self._connections = connections
         self.running: dict[str, Running] = {}
         self._bench = bench
         self._names = names
@@ -307,7 +314,7 @@ class Servers:
     def __enter__(self) -> Self:
         try:
             for name, installed in self.installed.items():
-                self.running[name] = installed.start(name)
+                self.running[name] = installed.start(name, self._connections)
             for name in (GO_SAME, BARE, GO, GO_JSON):  # the first knows of no call but its own
                 if name in self._names:
                     self._start_peer(name)

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 MOST, OVER = "overload-most", "overload"
 _CLOSED = 256
-_OPEN, _SOURCES = 2_400, 8
-"""Connections of the open loop: nearly as many as the server lets in, from several addresses, each
-of which may have a quarter of them."""
+_OPEN, _SOURCES, _LET_IN = 4_000, 8, 4_096
+"""Connections of the open loop, from several addresses, each of which may have a quarter of those
+let in: as many as a server lets in that may have 33 000 descriptors."""
 _TIMES, _FALL = 2.0, 0.25
 _SECONDS_LEAST = 2.0
 _FALL_S = 3.0
@@ -47,7 +47,9 @@ def overload(bench: Bench) -> None:
     seconds = max(settings.seconds, _SECONDS_LEAST)
     closed = HttpLoad("closed", _CLOSED, seconds, settings.warmup_s)
     attempts = settings.plan.most * 2 * int((seconds + settings.warmup_s) * RATE_MOST[OURS])
-    with Servers(bench, [OURS], ("mix",), attempts={OURS: attempts}, devices={}) as servers:
+    with Servers(
+        bench, [OURS], ("mix",), attempts={OURS: attempts}, devices={}, connections=_LET_IN
+    ) as servers:
         chosen = {OURS: servers.running[OURS]}
 
         def at_most(server: Running) -> tuple[Answer, dict[str, float]]:

@@ -10,8 +10,8 @@ When the store falls behind, who is less important is refused first (``Priority`
 - a request that has waited ``LATE_S`` for its call is refused: a caller that still listens is told
   in time, and for the others no work is done,
 - a lane is full at ``WAITING_MAX`` of its priority,
-- while the oldest request of a more important lane has waited ``BEHIND_S``, it takes none at all,
-  and no call is made for those that wait in it already.
+- while the oldest request of a more important lane has waited ``BEHIND_S``, or that lane is half
+  full, it takes none at all, and no call is made for those that wait in it already.
 
 What waits for the store elsewhere has its place in the same order (``Queue``).
 """
@@ -109,7 +109,8 @@ class Lane:
         """Whether the store keeps requests waiting: what waits for other things tells nothing."""
         if not self._waiting or self.operation.alone:
             return False
-        return self._waiting[0].since + BEHIND_S <= now
+        half_full = 2 * len(self._waiting) >= WAITING_MAX[self.priority]
+        return half_full or self._waiting[0].since + BEHIND_S <= now
 
 
 class Queue(Protocol):

@@ -175,9 +175,9 @@ async def test_a_queue_is_bounded() -> None:
     async with staged() as stage:
         stall(stage, "judge", "start", "foresee")
         for name, priority in (
-            ("judge", Priority.JUDGE),
-            ("start", Priority.START),
             ("foresee", Priority.FORESEE),
+            ("start", Priority.START),
+            ("judge", Priority.JUDGE),
         ):
             for _ in range(CALLS_MAX):
                 stage.ask(name)
@@ -185,6 +185,25 @@ async def test_a_queue_is_bounded() -> None:
             [over] = stage.ask(name)
             assert stage.status(over) == 503
             assert not any(stage.statuses(fitting))
+
+
+async def test_the_less_important_are_refused_before_the_more_important_find_no_room() -> None:
+    """However fast the store is: what its lane holds may be less than it does in ``BEHIND_S``."""
+    async with staged() as stage:
+        go_on = stall(stage, "judge")
+        for _ in range(CALLS_MAX):
+            stage.ask("judge")
+        judged = [stage.ask("judge")[0] for _ in range(WAITING_MAX[Priority.JUDGE] // 2 - 1)]
+        early = stage.ask("start")
+        judged += stage.ask("judge")
+        refused = [*stage.ask("start"), *stage.ask("foresee")]
+        more = stage.ask("judge")
+        await wait_all_tasks_blocked()
+        assert stage.statuses([*early, *refused]) == [200, 503, 503]
+        assert not any(stage.statuses([*judged, *more]))
+        go_on.set()
+        await wait_all_tasks_blocked()
+        assert set(stage.statuses([*judged, *more])) == {200}
 
 
 async def test_the_less_important_are_refused_while_the_more_important_wait(
