@@ -251,6 +251,43 @@ def test_what_others_have_filed_is_not_read_again(database: Database, server: Se
     assert server.keys._filling.count < 4 * SMALL
 
 
+def test_who_only_looks_on_does_not_keep_what_others_have_filed(
+    database: Database, server: Server
+) -> None:
+    other = Server(database, Random(8))  # noqa: S311 - a test's
+    most = 0
+    for _ in range(200):
+        run(other, 2)
+        assert missing(server.keys, server.reader, other.writer) == []
+        most = max(most, server.keys._filling.count)
+    other.close()
+    assert most < 5 * SMALL
+
+
+def run(server: Server, count: int) -> None:
+    """One transaction of starts."""
+    server.writer.execute("BEGIN IMMEDIATE")
+    server.start(count)
+    server.commit()
+
+
+def test_an_older_reader_finds_what_others_filed_and_this_server_never_held(
+    database: Database, server: Server
+) -> None:
+    other = Server(database, Random(8))  # noqa: S311 - a test's
+    while server.keys._kept is None or server.keys._filing is not None:
+        run(server, 1)
+    run(other, 4)
+    server.reader.execute("BEGIN; SELECT max(id) FROM processes").fetchall()
+    seen = server.reader.execute("SELECT max(id) FROM processes").get
+    while filed(other)[0] <= seen:
+        run(other, 2)
+    for _ in range(SMALL):
+        run(server, 1)
+        assert missing(server.keys, server.reader, server.writer) == []
+    other.close()
+
+
 def test_threads_look_while_one_writes(database: Database) -> None:
     """Each reader finds whatever its snapshot shows, at any moment of a filing."""
     server = Server(database, Random(3))  # noqa: S311 - a test's

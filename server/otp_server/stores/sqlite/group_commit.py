@@ -193,8 +193,8 @@ class GroupWorker:
         while (work := self._take()) is not None:
             undos, group = work
             failed = self._transact(undos, group)
-            if self._ended is not None:
-                self._ended(committed=failed is None)
+            if failed is None and self._ended is not None:
+                self._ended(committed=True)
             self._settle(undos, group, failed)
         self._drop_connection()
         with suppress(trio.RunFinishedError):
@@ -236,6 +236,8 @@ class GroupWorker:
                 connection.execute("RELEASE operation")
             connection.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 - the thread outlives everything
+            if self._ended is not None:  # before the numbers that it gave can be another's
+                self._ended(committed=False)
             self._roll_back(error)
             return error
         return None

@@ -142,7 +142,8 @@ class ProcessKeys:
         """Begin the next generation, if this one is full and the one before is filed."""
         if self._filling.count < self._size or self._filing is not None:
             return
-        self._gone = self._gone if self._kept is None else self._kept.last
+        if self._kept is not None:
+            self._gone = max(self._gone, self._kept.last)  # others may have filed more
         self._kept, self._filing, self._filling = None, self._filling, _Generation()
         self._credit = 0
         kept: Any = connection.execute(_KEPT).get
@@ -150,7 +151,8 @@ class ProcessKeys:
 
     def _read(self, connection: apsw.Connection, filed: int) -> None:
         """What this transaction sees and memory has not."""
-        if not self._is_read:
+        idle = self._filing is None and self._filling.count >= 4 * self._most
+        if idle or not self._is_read:  # who only looks on does not keep what others have filed
             self._filling, self._filing, self._kept = _Generation(), None, None
             self._last = self._gone = filed
             self._is_read = True
