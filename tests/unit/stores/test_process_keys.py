@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import apsw
 import pytest
 
+from otp_server.errors import StoreUnavailable
 from otp_server.stores import open_sqlite_store
-from otp_server.stores.sqlite import SqliteOptions
+from otp_server.stores.sqlite import SqliteOptions, start_statements
 from otp_server.stores.sqlite.connection import Database, prepare_file
 from otp_server.stores.sqlite.process_keys import KEY_BYTES, ProcessKeys
 from tests.contracts import rest_samples as rest
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from otp_server.stores.sqlite.process_keys import Row
+    from otp_server.stores.sqlite.process_rows import ProcessWork
 
 SMALL = 12
 """Keys of a generation: some processes fill it."""
@@ -313,6 +315,38 @@ def test_threads_look_while_one_writes(database: Database) -> None:
         reader.join()
     server.close()
     assert bad == []
+
+
+@pytest.mark.parametrize("alone", [False, True])
+async def test_who_gets_the_number_of_a_start_that_was_rolled_back_is_found(
+    path: Path, *, alone: bool
+) -> None:
+    """Alone, or with its transaction, which cannot be committed."""
+    store = await open_sqlite_store(path)
+
+    def start_and_fail(work: ProcessWork) -> None:
+        start_statements.start_processes(work, [rest.new_process(1)])
+        if alone:
+            raise RuntimeError
+        work.connection.pragma("defer_foreign_keys", 1)
+        work.connection.execute("INSERT INTO open_attempts VALUES (999, 1, 0)")
+
+    await rest.start(store, rest.new_process(7, to=7))
+    for n in (2, 3):
+        with pytest.raises((StoreUnavailable, RuntimeError)):
+            await store._write(start_and_fail)
+        with closing(apsw.Connection(str(path))) as other:
+            other.execute(
+                "INSERT INTO processes SELECT NULL, ?, tenant, type_id, plan_id, status, failure,"
+                " attempts, generation, route, route_status, route_attempts, key_id, created_at_ms,"
+                " updated_at_ms, expires_at_ms, phone_index, phone_sealed, phone_counted,"
+                " email_index, email_sealed, email_counted, address, entities, given_back, open"
+                " FROM processes WHERE uuid = ?",
+                (rest.uuid(n), rest.uuid(7)),
+            )
+        assert await store.find_process(rest.TENANT, rest.uuid(n)) is not None
+        assert await store.find_process(rest.TENANT, rest.uuid(1)) is None
+    await store.aclose()
 
 
 async def test_starts_write_fewer_pages_than_they_are(path: Path) -> None:
