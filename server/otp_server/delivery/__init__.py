@@ -72,19 +72,14 @@ def open_senders(
     Call it inside Trio; close each sender with ``aclose``. OSError for a ``ca_file`` that cannot
     be read (``ssl.SSLError`` when it holds no certificate).
     """
-    files: dict[OutboxFileOptions, Sender] = {}
+    files: dict[Path, Sender] = {}
     return {
-        channel: Provider(
-            files.setdefault(chosen, _open(chosen, clock))
-            if isinstance(chosen, OutboxFileOptions)
-            else _open(chosen, clock),
-            CircuitBreaker(breaker),
-        )
+        channel: Provider(_open(chosen, clock, files), CircuitBreaker(breaker))
         for channel, chosen in options.items()
     }
 
 
-def _open(options: SenderOptions, clock: Clock) -> Sender:
+def _open(options: SenderOptions, clock: Clock, files: dict[Path, Sender]) -> Sender:
     match options:
         case SmtpOptions():
             return SmtpSender(options, clock)
@@ -93,4 +88,4 @@ def _open(options: SenderOptions, clock: Clock) -> Sender:
         case WebhookOptions():
             return WebhookSender(options, clock)
         case OutboxFileOptions(path):
-            return OutboxFileSender(path)
+            return files.setdefault(path, OutboxFileSender(path))

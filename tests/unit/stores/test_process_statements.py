@@ -24,6 +24,7 @@ from otp_server.stores.sqlite import process_statements as processes
 from otp_server.stores.sqlite import search_statements as search
 from otp_server.stores.sqlite import settle_statements as settling
 from otp_server.stores.sqlite import start_statements as starting
+from otp_server.stores.sqlite.process_keys import ProcessKeys
 from otp_server.stores.sqlite.process_rows import ProcessWork
 from tests.contracts.rest_samples import (
     BOTH,
@@ -57,6 +58,7 @@ COLUMNS = {
     " route_status route_attempts key_id created_at_ms updated_at_ms expires_at_ms phone_index"
     " phone_sealed phone_counted email_index email_sealed email_counted address entities"
     " given_back open",
+    "process_keys": "key process_id",
     "messages": "id process_id tenant generation route channel leaves state tries due_at_ms"
     " updated_at_ms lease lease_until_ms provider problem reference",
     "open_attempts": "process_id attempt at_ms",
@@ -166,8 +168,8 @@ async def test_contacts_and_codes_are_nowhere_in_clear(store: SqliteStore) -> No
     rows = await store._reader.call(
         lambda c: c.execute(
             "SELECT t.name, i.name FROM pragma_table_list AS t, pragma_table_info(t.name) AS i"
-            " WHERE t.name IN ('processes', 'messages', 'open_attempts', 'contact_failures',"
-            " 'idempotency_claims', 'process_entities', 'plans', 'audit')"
+            " WHERE t.name IN ('processes', 'process_keys', 'messages', 'open_attempts',"
+            " 'contact_failures', 'idempotency_claims', 'process_entities', 'plans', 'audit')"
         ).fetchall()
     )
     columns: dict[object, list[object]] = {}
@@ -198,12 +200,16 @@ async def test_a_plan_is_kept_once_and_goes_with_its_last_process(store: SqliteS
 
 async def test_nothing_of_a_forgotten_process_stays(store: SqliteStore) -> None:
     """Requirement 10: retention deletes for real; the budget of the contact is what may stay."""
+    store._keys = ProcessKeys((1, 1))  # filed at once
     entities = (client(1), client(2), client(1))
     await start(store, new_process(1, of=BOTH, mail=1, entities=entities))
     await counted(store, 1)
+    await start(store, new_process(2, to=2))
+    assert await count_of(store, "process_keys") > 0
     await lease(store)
     await store.sweep_processes(T0, forget_before_ms=T0 + 1)
-    for table in ("processes", "messages", "process_entities", "open_attempts", "plans"):
+    tables = ("processes", "process_keys", "messages", "process_entities", "open_attempts", "plans")
+    for table in tables:
         assert await count_of(store, table) == 0, table
 
 

@@ -35,6 +35,7 @@ from otp_server.services.starts import Handshake, Start
 if TYPE_CHECKING:
     from otp_server.api.operation import Request
     from otp_server.api.rest.envelope import Envelopes
+    from otp_server.domain.process import Entity
     from otp_server.domain.process_outcome import (
         AttemptOutcome,
         HandshakeOutcome,
@@ -197,25 +198,21 @@ def process_operations(
 
 
 def _decode_handshake(request: Request) -> Handshake:
-    if request.query:
-        no_query(request)
-    body, asker = json_fields(request, ContactBody, PlainContactBody), request.asker
-    return Handshake(
-        asker.tenant,
-        asker.client_id,
-        request.address,
-        body.type,
-        body.mobile_phone,
-        body.email,
-        entities_of(body.entities) if body.entities else (),
-    )
+    return Handshake(*_asked(request))
 
 
 def _decode_start(request: Request) -> Start:
+    return Start(*_asked(request), claim_key=request.headers.get(_CLAIM_HEADER))
+
+
+def _asked(
+    request: Request,
+) -> tuple[str, str, str, str, str | None, str | None, tuple[Entity, ...]]:
+    """The fields of a handshake, in their order."""
     if request.query:
         no_query(request)
     body, asker = json_fields(request, ContactBody, PlainContactBody), request.asker
-    return Start(
+    return (
         asker.tenant,
         asker.client_id,
         request.address,
@@ -223,7 +220,6 @@ def _decode_start(request: Request) -> Start:
         body.mobile_phone,
         body.email,
         entities_of(body.entities) if body.entities else (),
-        claim_key=request.headers.get(_CLAIM_HEADER),
     )
 
 

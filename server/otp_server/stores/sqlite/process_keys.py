@@ -36,7 +36,8 @@ KEY_BYTES: Final = 16
 GENERATION: Final = 4_096, 131_072
 """Keys held before they are filed: a part of those that are kept, so that several go into each page
 of the tree; at least so many, and at most. Three generations are in memory at the most, of some 150
-bytes a key: 2 MB, and with two million processes 60 MB."""
+bytes a key: 2 MB, and with two million processes 60 MB; in a server that only looks on, up to four
+of the largest."""
 
 _SHARE = 16
 _KEYS_EACH = 2
