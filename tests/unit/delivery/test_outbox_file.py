@@ -10,6 +10,7 @@ import resource
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import msgspec
@@ -118,15 +119,22 @@ async def test_who_comes_while_another_writes_is_written_with_all_who_wait(
     path = tmp_path / "outbox.jsonl"
     sender, append, sizes = OutboxFileSender(path), outbox_file.append_lines, []
 
+    go_on = threading.Event()
+
     def counted(to: Path, data: bytes) -> int:
+        assert go_on.wait(10)
         sizes.append(data.count(b"\n"))
         return append(to, data)
 
     monkeypatch.setattr(outbox_file, "append_lines", counted)
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(sender.send_many, [])
+        await trio.testing.wait_all_tasks_blocked()
         for n in range(9):
             nursery.start_soon(sender.send_many, [replace(MESSAGE, text=f"{n}")] * n)
-    assert sizes == [36]
+        await trio.testing.wait_all_tasks_blocked()
+        go_on.set()
+    assert sizes == [0, 36]
     assert len(lines(path)) == 36
 
 
@@ -139,13 +147,18 @@ async def test_each_of_those_hears_of_its_own_lines(
     async def send(count: int) -> None:
         told[count] = list(await sender.send_many([MESSAGE] * count)).count(Sent())
 
-    monkeypatch.setattr(outbox_file, "append_lines", lambda _, data: data.count(b"\n") - 4)
+    go_on = threading.Event()
+
+    def append_some(_: Path, data: bytes) -> int:
+        assert go_on.wait(10)
+        return data.count(b"\n") - 4
+
+    monkeypatch.setattr(outbox_file, "append_lines", append_some)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(send, 5)
-        await trio.testing.wait_all_tasks_blocked()  # it writes before the others have come
-        for count in (1, 2, 3):
+        for count in (5, 1, 2, 3):  # the first one writes before the others have come
             nursery.start_soon(send, count)
-            await trio.lowlevel.checkpoint()
+            await trio.testing.wait_all_tasks_blocked()
+        go_on.set()
     assert told == {5: 1, 1: 1, 2: 1, 3: 0}
 
 
